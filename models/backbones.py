@@ -1,0 +1,195 @@
+"""Backbones with three taps at one output stride: what CAM, the affinity CNN and DeepLab share.
+
+A backbone takes RGB in [0, 1] and normalises it itself, so that no caller can forget to. Its
+strided 3x3 convolutions (padding 1) sample an image at pixels 0, s, 2s, ...; `cell_features` shifts
+the image so that feature (i, j) is centred on the cell it stands for (the public code stretches
+instead, which moves borders by up to half a cell).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models as tv
+
+from models.resnet38 import ResNet38
+
+NAMES = ("resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2")
+
+
+class Backbone(nn.Module):
+    """A chain of modules whose outputs after three of them are the taps.
+
+    Attributes:
+        channels: channels of the three taps, shallow to deep.
+        output_stride: pixels per feature, 8 or 16.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        body: nn.Module,
+        steps: Sequence[nn.Module],
+        taps: Sequence[int],
+        channels: tuple[int, int, int],
+        output_stride: int,
+        unused: tuple[str, ...] = (),
+    ) -> None:
+        """Wrap `body`, which owns the weights; `steps` are its parts in order of execution."""
+        super().__init__()
+        self.body = body
+        self._steps = tuple(steps)  # a tuple, so that the parts are registered once, under body
+        self._taps = tuple(taps)
+        self.channels = channels
+        self.output_stride = output_stride
+        self._unused = unused
+        self.register_buffer(
+            "mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """RGB in [0, 1] (B, 3, H, W) -> three taps (B, C_k, ceil(H / s), ceil(W / s))."""
+        rows, columns = (-(-side // self.output_stride) for side in images.shape[-2:])
+        x = (images - self.mean) / self.std
+        taps = []
+        for index, step in enumerate(self._steps):
+            x = step(x)
+            if index in self._taps:
+                # a tap above the output stride (stride 16) is read where the deepest one samples
+                skip = -(-x.shape[-2] // rows)
+                taps.append(x[..., ::skip, ::skip][..., :rows, :columns])
+        return taps
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Load a state_dict in torchvision's naming; its classification head is left out.
+
+        Raises:
+            RuntimeError: a key is missing, superfluous, or of another shape.
+        """
+        kept = {key: value for key, value in state.items() if not key.startswith(self._unused)}
+        self.body.load_state_dict(kept, strict=True)
+
+
+def build_backbone(name: str, *, output_stride: int, width: float = 1.0) -> Backbone:
+    """Build a backbone with random weights.
+
+    Args:
+        name: one of `NAMES`.
+        output_stride: 8 or 16 (resnet38d: 8).
+        width: channel multiplier, resnet38d only.
+
+    Raises:
+        ValueError: unknown name, output stride or width.
+    """
+    if output_stride not in (8, 16):
+        raise ValueError(f"output_stride: expected 8 or 16, got {output_stride}")
+    if name == "resnet38d":
+        if output_stride != 8:
+            raise ValueError(f"output_stride: resnet38d has 8, got {output_stride}")
+        return _resnet38d(width)
+    if width != 1.0:
+        raise ValueError(f"width: only resnet38d can be scaled, got {width} for {name}")
+    if name in ("resnet18", "resnet50", "resnet101"):
+        return _resnet(name, output_stride)
+    if name == "mobilenet_v2":
+        return _mobilenet_v2(output_stride)
+    raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
+
+
+def _resnet38d(width: float) -> Backbone:
+    body = ResNet38(width)
+    return Backbone(
+        body=body, steps=body.steps, taps=body.taps, channels=body.channels, output_stride=8
+    )
+
+
+def _resnet(name: str, output_stride: int) -> Backbone:
+    body: tv.ResNet = getattr(tv, name)(weights=None)
+    body.fc = nn.Identity()
+    rates = {8: (2, 4), 16: (1, 2)}[output_stride]
+    for layer, rate in zip((body.layer3, body.layer4), rates, strict=True):
+        if rate > 1:
+            _dilate(layer, rate)
+    expansion = body.layer4[-1].conv1.in_channels // 512 if name == "resnet18" else 4
+    stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
+    return Backbone(
+        body=body,
+        steps=(stem, body.layer1, body.layer2, body.layer3, body.layer4),
+        taps=(2, 3, 4),
+        channels=(128 * expansion, 256 * expansion, 512 * expansion),
+        output_stride=output_stride,
+        unused=("fc.",),
+    )
+
+
+def _mobilenet_v2(output_stride: int) -> Backbone:
+    body = tv.mobilenet_v2(weights=None)
+    body.classifier = nn.Identity()
+    body.features = body.features[:18]  # without the last 1x1 convolution to 1280 channels
+    if output_stride == 8:
+        _dilate(body.features[7:14], 2)
+        _dilate(body.features[14:18], 4)
+    else:
+        _dilate(body.features[14:18], 2)
+    return Backbone(
+        body=body,
+        steps=tuple(body.features),
+        taps=(6, 13, 17),
+        channels=(32, 96, 320),
+        output_stride=output_stride,
+        unused=("classifier.", "features.18."),
+    )
+
+
+def _dilate(block: nn.Module, rate: int) -> None:
+    """Trade the stride of a block for dilation: what was strided gets half of `rate`."""
+    for module in block.modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        inner = rate
+        if module.stride == (2, 2):
+            module.stride = (1, 1)
+            inner = rate // 2
+        if module.kernel_size == (3, 3):
+            module.dilation = (inner, inner)
+            module.padding = (inner, inner)
+
+
+def cell_features(backbone: Backbone, images: Tensor) -> list[Tensor]:
+    """The taps on the cells of the image: cell (i, j) is centred on pixel ((i + 0.5) s - 0.5, ...).
+
+    The image is extended by half a cell at the top and left (edge pixels repeated), which moves the
+    sampling points to the cells' centres (to within half a pixel), and by what is missing at the
+    bottom and right; the extra first row and column are dropped.
+
+    Args:
+        backbone: stride s.
+        images: RGB in [0, 1], (B, 3, H, W).
+
+    Returns:
+        Three tensors (B, C_k, ceil(H / s), ceil(W / s)).
+    """
+    stride = backbone.output_stride
+    shift = stride // 2
+    height, width = images.shape[-2:]
+    rows, columns = -(-height // stride), -(-width // stride)
+    bottom = max(stride * rows + 1 - shift - height, 0)
+    right = max(stride * columns + 1 - shift - width, 0)
+    padded = F.pad(images, (shift, right, shift, bottom), mode="replicate")
+    return [tap[..., 1 : rows + 1, 1 : columns + 1] for tap in backbone(padded)]
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Keep batch-norm statistics and affine parameters as they are; call again after `.train()`."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+            for parameter in part.parameters():
+                parameter.requires_grad_(False)

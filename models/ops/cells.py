@@ -1,0 +1,49 @@
+"""Between pixels and the square cells of a coarse grid (numpy, no torch).
+
+Cell (i, j) covers pixels [i s, (i + 1) s) x [j s, (j + 1) s); the last row and column may reach
+beyond the image.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+
+def cells_to_pixels(
+    scores: npt.NDArray[np.floating], size: tuple[int, int], stride: int
+) -> npt.NDArray[np.float32]:
+    """Bilinear interpolation of scores at the cells' centres, constant beyond the outermost.
+
+    Args:
+        scores: [C, h, w] with h = ceil(H / stride), w = ceil(W / stride).
+        size: (H, W) pixels.
+        stride: pixels per cell.
+
+    Returns:
+        float32 [C, H, W].
+    """
+    height, width = size
+    if stride == 1:
+        return scores.astype(np.float32)
+    pixels = np.empty((len(scores), height, width), dtype=np.float32)
+    columns, rows = scores.shape[2] * stride, scores.shape[1] * stride
+    for row, score in zip(pixels, scores, strict=True):
+        full = cv2.resize(score.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)
+        row[:] = full[:height, :width]
+    return pixels
+
+
+def pixels_to_cells(labels: npt.NDArray[np.uint8], stride: int) -> npt.NDArray[np.uint8]:
+    """The label at the centre of each cell; of a cell cut by the border, at the border.
+
+    Args:
+        labels: [H, W] label values, 255 = unknown.
+        stride: pixels per cell.
+
+    Returns:
+        [ceil(H / stride), ceil(W / stride)].
+    """
+    height, width = labels.shape
+    rows = np.minimum(np.arange(0, height, stride) + stride // 2, height - 1)
+    columns = np.minimum(np.arange(0, width, stride) + stride // 2, width - 1)
+    return np.ascontiguousarray(labels[np.ix_(rows, columns)])

@@ -1,0 +1,108 @@
+"""Images one by one, in as many processes as there are cores, one torch thread each."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from stages.io.files import write_bytes
+from stages.io.memo import Memo, Outcome, keep_outcome, read_outcome
+
+
+class Item(Protocol):
+    """One image's work: a frozen dataclass that holds all its function reads.
+
+    Fields are plain values, tuples, nested dataclasses (the stage's params too) and paths of the
+    files read; nothing else may influence the result (stages.io.memo).
+    """
+
+    @property
+    def image_id(self) -> str:
+        """Which image; for messages."""
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+
+
+def default_workers() -> int:
+    """The number of worker processes: SEEDMASK_WORKERS, else the cores this process may use."""
+    return int(os.environ.get("SEEDMASK_WORKERS", 0)) or len(os.sched_getaffinity(0))
+
+
+def map_images(
+    function: Callable[[ItemT], Outcome],
+    items: Sequence[ItemT],
+    out: Path,
+    *,
+    stage: str,
+    workers: int | None = None,
+) -> list[Mapping[str, float]]:
+    """Apply `function` to every item and write the files it returns below `out`.
+
+    Results do not depend on the number of workers. Outcomes are kept in the memo store, so what a
+    killed run has finished is not computed again.
+
+    Args:
+        function: pure and picklable (a module's own function); seeds itself from its item.
+        items: one per image.
+        out: the stage's output folder.
+        stage: the stage's name, for the memo store.
+        workers: processes; None is `default_workers()`. 1 stays in this process.
+
+    Returns:
+        The stats of each item, in order.
+
+    Raises:
+        Exception: what `function` raised, with a note that names the image.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    step = partial(_one, function, Memo(stage), out)
+    workers = min(workers or default_workers(), len(items)) or 1
+    bar = partial(tqdm, total=len(items), desc=stage, unit="image", disable=not sys.stderr.isatty())
+    if workers == 1:
+        with threadpool_limits(1):
+            return list(bar(map(step, items)))
+    context = get_context("spawn")
+    chunk = max(1, min(8, len(items) // (4 * workers)))
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+        try:
+            return list(bar(pool.map(step, items, chunksize=chunk)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one(
+    function: Callable[[ItemT], Outcome], memo: Memo, out: Path, item: ItemT
+) -> Mapping[str, float]:
+    place = memo.path(item)
+    outcome = read_outcome(place)
+    if outcome is None:
+        try:
+            outcome = function(item)
+        except Exception as error:
+            error.add_note(f"while working on image {item.image_id}")
+            raise
+        keep_outcome(place, outcome)
+    for name, content in outcome.files.items():
+        write_bytes(out / name, content)
+    return outcome.stats
+
+
+def _start_worker() -> None:
+    """One thread per process; die with the parent, so that no orphan goes on writing."""
+    threadpool_limits(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

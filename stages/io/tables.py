@@ -1,0 +1,91 @@
+"""Tables as parquet: the common form of every data set, whatever its source.
+
+Columns are checked on reading and on writing, so that a stage may rely on them.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.io.errors import InputError
+from stages.io.files import write_bytes
+
+#: image_id is text made of letters, digits, '.', '_' and '-'; split is train or val; file is
+#: relative to the data set's root; width and height are pixels AFTER the EXIF rotation.
+IMAGES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("split", pa.string()),
+        ("file", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("md5", pa.string()),
+    ]
+)
+#: category is the label value 1..254; box in pixels, 0-based, half open, inside the image;
+#: area is that of the mask where there is one, else of the box; mask is COCO compressed RLE.
+INSTANCES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("instance_id", pa.int64()),
+        ("category", pa.int16()),
+        ("x0", pa.float32()),
+        ("y0", pa.float32()),
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
+        ("area", pa.float32()),
+        ("is_crowd", pa.bool_()),
+        ("mask", pa.string()),
+        ("score", pa.float32()),
+    ]
+)
+#: One row per image and category present.
+TAGS = pa.schema([("image_id", pa.string()), ("category", pa.int16())])
+#: category is the label value in label maps; 0 is background and has no row.
+CATEGORIES = pa.schema([("category", pa.int16()), ("name", pa.string())])
+
+
+def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
+    """Write `table` with exactly the columns of `schema`, atomically.
+
+    Raises:
+        ValueError: a column is missing, superfluous, or does not fit its type.
+    """
+    if set(table.columns) != set(schema.names):
+        raise ValueError(f"{path}: expected columns {schema.names}, got {list(table.columns)}")
+    content = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
+    buffer = io.BytesIO()
+    pq.write_table(content.replace_schema_metadata(None), buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Read a table and check that it has the columns of `schema`.
+
+    Raises:
+        InputError: missing or unreadable file, or other columns.
+    """
+    frame: pd.DataFrame = _read(path, schema).to_pandas()
+    return frame
+
+
+def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """The rows of a table as plain Python values; errors as `read_table`."""
+    rows: list[dict[str, Any]] = _read(path, schema).to_pylist()
+    return rows
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        content = pq.ParquetFile(path).read()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such table") from error
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: not a parquet table: {error}") from error
+    if content.schema.names != schema.names:
+        raise InputError(f"{path}: expected columns {schema.names}, found {content.schema.names}")
+    return content.cast(schema)
