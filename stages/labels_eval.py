@@ -1,0 +1,93 @@
+"""One label source against ground truth: the same ruler for every rung of the ladder.
+
+mIoU comes from one confusion matrix over the training images (models/metrics.py); precision is that
+of the labelled pixels, coverage says how many there are. All in percent. Images without ground
+truth are counted and left out, so data sets that have none still run to the end.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from models.metrics import ConfusionMatrix
+from stages.io.command import run
+from stages.io.files import write_json
+from stages.io.masks import read_label_map
+from stages.io.samples import images_of_split
+from stages.io.scores import (
+    IMAGE_SCORES,
+    count_pixels,
+    image_scores,
+    labels_of,
+    percent,
+    read_class_names,
+    read_truth,
+    set_scores,
+)
+from stages.io.tables import write_table
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of the stage.
+
+    Attributes:
+        classes: names of classes to average over besides all of them; empty = only all.
+    """
+
+    classes: list[str]
+
+
+def labels_eval(
+    params: Params,
+    images: Path,
+    categories: Path,
+    ground_truth: Path,
+    labels: Path,
+    out: Path,
+    name: str,
+) -> None:
+    """Measure the label maps of the training images.
+
+    Args:
+        params: see `Params`.
+        images: images.parquet.
+        categories: categories.parquet.
+        ground_truth: folder of <image_id>.png; images that have none are not measured.
+        labels: folder of <image_id>.png, 255 = unknown.
+        out: gets <name>.json (the set) and <name>.parquet (its images, `IMAGE_SCORES`).
+        name: of the label source.
+
+    Raises:
+        InputError: a label map is missing, unreadable, of another size than its ground truth, or
+            holds a value that is no category; or `params.classes` names an unknown class.
+    """
+    names = read_class_names(categories)
+    chosen = labels_of(params.classes, names, "labels_eval.classes")
+    total = ConfusionMatrix(max(names) + 1)
+    rows: list[dict[str, Any]] = []
+    samples = images_of_split(images, Path(), "train")
+    for sample in samples:
+        path = labels / f"{sample.image_id}.png"
+        prediction = read_label_map(path)
+        truth = read_truth(ground_truth, sample.image_id)
+        if truth is None:
+            continue
+        alone = ConfusionMatrix(total.classes)
+        count_pixels(alone, truth, prediction, path)
+        total.add(alone)
+        rows.append(image_scores(sample.image_id, alone))
+    scores = set_scores(total, names)
+    if params.classes:
+        scores = {"miou": scores.pop("miou"), "miou_classes": percent(total.miou(chosen))} | scores
+    scores |= {"images": len(rows), "images_without_truth": len(samples) - len(rows)}
+    frame = pd.DataFrame(rows, columns=IMAGE_SCORES.names)
+    write_table(out / f"{name}.parquet", frame, IMAGE_SCORES)
+    write_json(out / f"{name}.json", scores)
+
+
+if __name__ == "__main__":
+    run(labels_eval)
