@@ -1,0 +1,69 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stages.io import memo
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+
+
+@dataclass(frozen=True)
+class Item:
+    image_id: str
+    value: int
+
+
+def square(item: Item) -> Outcome:
+    if item.value < 0:
+        raise ValueError(f"value: expected >= 0, got {item.value}")
+    return Outcome({f"{item.image_id}.txt": b"%d" % item.value**2}, {"value": item.value})
+
+
+def refuse(item: Item) -> Outcome:
+    raise AssertionError("computed again")
+
+
+@pytest.fixture(autouse=True)
+def own_memo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.io.parallel.Memo", lambda stage: StubMemo(tmp_path / "memo"))
+
+
+class StubMemo:
+    """The store in a temporary folder, with a fixed code digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, item: object) -> Path:
+        return self.folder / memo.memo_key("code", item)
+
+
+ITEMS = [Item(f"i{value}", value) for value in range(9)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_and_stats_do_not_depend_on_the_workers(tmp_path: Path, workers: int) -> None:
+    stats = map_images(square, ITEMS, tmp_path / "out", stage="square", workers=workers)
+    assert [row["value"] for row in stats] == list(range(9))
+    written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert written == {f"i{value}.txt": str(value**2) for value in range(9)}
+
+
+def test_what_was_computed_is_not_computed_again(tmp_path: Path) -> None:
+    first = map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
+    again = map_images(refuse, ITEMS, tmp_path / "b", stage="square", workers=1)
+    assert again == first
+    assert (tmp_path / "b" / "i3.txt").read_text() == "9"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_names_its_image(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(ValueError, match="got -1") as caught:
+        map_images(square, [*ITEMS, Item("bad", -1)], tmp_path, stage="square", workers=workers)
+    assert any("image bad" in note for note in caught.value.__notes__)
+
+
+def test_no_images_is_no_work(tmp_path: Path) -> None:
+    assert map_images(square, [], tmp_path / "out", stage="square") == []
+    assert (tmp_path / "out").is_dir()
