@@ -1,0 +1,60 @@
+"""GrabCut started from a box: which pixels of the box are the object (A2GNN section 3)."""
+
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.ops.boxes import BoxTuple, pixel_box
+
+Kind = Literal["cut", "full", "empty", "failed"]
+
+
+class BoxCut(NamedTuple):
+    """What GrabCut made of one box.
+
+    Attributes:
+        mask: bool [H, W], true on the object; false outside the box.
+        kind: "cut" when part of the box is object; "full" when GrabCut kept the whole box; "empty"
+            when it kept nothing; "failed" when it could not run. In the last two cases the mask is
+            the whole box: the box is known to hold an object, and nothing says where.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    kind: Kind
+
+
+def grabcut_box(image: npt.NDArray[np.uint8], box: BoxTuple, iterations: int, seed: int) -> BoxCut:
+    """Cut the object of one box out of the whole image.
+
+    Every pixel outside the box is background for certain; those inside start as object. The
+    colour models see the whole image: cutting the image to a neighbourhood of the box would change
+    the background model and so the result.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        box: (x0, y0, x1, y1) pixels, 0-based, half open.
+        iterations: rounds of colour models and graph cut, at least 1.
+        seed: of OpenCV's generator, set for every call, so that a result depends on no other.
+    """
+    size = image.shape[0], image.shape[1]
+    x0, y0, x1, y1 = pixel_box(box, size)
+    whole = np.zeros(size, dtype=bool)
+    whole[y0:y1, x0:x1] = True
+    if whole.all():  # no background to learn from
+        return BoxCut(whole, "failed")
+    marks = np.zeros(size, dtype=np.uint8)
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
+    rectangle = (x0, y0, x1 - x0, y1 - y0)
+    cv2.setRNGSeed(seed)
+    try:
+        cv2.grabCut(
+            image, marks, rectangle, background, foreground, iterations, cv2.GC_INIT_WITH_RECT
+        )
+    except cv2.error:
+        return BoxCut(whole, "failed")
+    mask = whole & (marks == cv2.GC_PR_FGD)
+    if not mask.any():
+        return BoxCut(whole, "empty")
+    return BoxCut(mask, "full" if np.array_equal(mask, whole) else "cut")

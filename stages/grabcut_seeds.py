@@ -1,0 +1,95 @@
+"""GrabCut in every box: the labels that boxes give (A2GNN eq. 2, 3).
+
+Writes for every training image
+    labels/<image_id>.png    M_B of eq. 3: 0 outside all boxes, the box's category where GrabCut
+                             sees its object, 255 in the rest of the boxes;
+    complete/<image_id>.png  the same with 0 instead of 255: GrabCut alone as a segmentation;
+    filled/<image_id>.png    every box filled: what boxes say without any look at the image.
+Where boxes overlap, the smaller one is on top: of its object in labels and complete, as a whole in
+filled.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from models.ops.boxes import filled_boxes
+from models.ops.grabcut import grabcut_box
+from models.seeds import box_seeds
+from stages.io.command import run
+from stages.io.files import write_json
+from stages.io.masks import UNKNOWN, encode_label_map
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """The section grabcut_seeds of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    iterations: Annotated[int, Field(gt=0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image and its boxes."""
+
+    image: ImageFile
+    boxes: tuple[Box, ...]
+    params: Params
+
+    @property
+    def image_id(self) -> str:
+        """Of the image."""
+        return self.image.image_id
+
+
+def grabcut_seeds(params: Params, root: Path, images: Path, instances: Path, out: Path) -> None:
+    """Label the training images from their boxes.
+
+    Args:
+        params: seed and iterations of GrabCut.
+        root: folder of the photographs.
+        images: images.parquet.
+        instances: instances.parquet; its boxes are read, no masks.
+        out: gets labels/, complete/, filled/ and metrics.json.
+    """
+    boxes = boxes_by_image(instances)
+    items = [
+        Item(image, boxes.get(image.image_id, ()), params)
+        for image in images_of_split(images, root, "train")
+    ]
+    stats = map_images(_label_image, items, out, stage="grabcut_seeds")
+    total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
+    write_json(out / "metrics.json", {"images": len(items), **total})
+
+
+def _label_image(item: Item) -> Outcome:
+    image, size = item.image.read(), item.image.size
+    boxes = [box.corners for box in item.boxes]
+    categories = [box.category for box in item.boxes]
+    cuts = [grabcut_box(image, box, item.params.iterations, item.params.seed) for box in boxes]
+    labels = box_seeds(boxes, categories, [cut.mask for cut in cuts], size)
+    files = {
+        f"labels/{item.image_id}.png": labels,
+        f"complete/{item.image_id}.png": np.where(labels == UNKNOWN, np.uint8(0), labels),
+        f"filled/{item.image_id}.png": filled_boxes(boxes, categories, size),
+    }
+    kinds = [cut.kind for cut in cuts]
+    stats = {
+        "boxes": len(boxes),
+        "boxes_kept_full": kinds.count("full"),
+        "boxes_filled_after_empty_cut": kinds.count("empty"),
+        "boxes_filled_after_failed_cut": kinds.count("failed"),
+    }
+    return Outcome({name: encode_label_map(content) for name, content in files.items()}, stats)
+
+
+if __name__ == "__main__":
+    run(grabcut_seeds)
