@@ -1,8 +1,8 @@
 """How good are label maps: VOC's mIoU, precision and coverage, from one confusion matrix.
 
-The pixels of all images are counted first and divided afterwards, as VOC does; the mean of per-image
-IoUs is another number. Unknown pixels (255) of a prediction are honest silence: a miss of the true
-class for the IoU, no error for the precision. Unknown pixels of the ground truth do not exist.
+The pixels of all images are counted first and divided afterwards, as VOC does; the mean of the
+images' IoUs is another number. Unknown pixels (255) of a prediction are honest silence: a miss of
+the true class for the IoU, no error for the precision. Unknown pixels of the truth do not exist.
 """
 
 import numpy as np
@@ -45,10 +45,9 @@ class ConfusionMatrix:
             raise ValueError(
                 f"prediction: expected shape {truth.shape} of the truth, got {prediction.shape}"
             )
-        pairs = np.bincount(
-            (truth.ravel().astype(np.intp) << 8) + prediction.ravel(), minlength=256 * 256
-        ).reshape(256, 256)
-        for name, seen in (("truth", pairs.any(axis=1)), ("prediction", pairs.any(axis=0))):
+        codes = (truth.ravel().astype(np.intp) << 8) + prediction.ravel()
+        pairs = np.bincount(codes, minlength=256 * 256).reshape(256, 256)
+        for name, seen in (("truth", pairs.sum(axis=1)), ("prediction", pairs.sum(axis=0))):
             foreign = np.flatnonzero(seen[self.classes : UNKNOWN]) + self.classes
             if len(foreign):
                 raise ValueError(
@@ -116,5 +115,6 @@ class ConfusionMatrix:
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Scores:
-    empty = np.full(len(whole), np.nan)
-    return np.divide(part, whole, out=empty, where=whole > 0)
+    ratio: Scores = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio

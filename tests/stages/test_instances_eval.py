@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from stages.instances_eval import Params, instances_eval
+from stages.io.masks import encode_rle
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
+
+SIZE = (40, 48)
+
+
+def rectangle(y0: int, x0: int, y1: int, x1: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def row(
+    image_id: str,
+    number: int,
+    category: int,
+    mask: npt.NDArray[np.bool_] | None,
+    score: float | None = None,
+) -> dict[str, Any]:
+    return {
+        "image_id": image_id, "instance_id": number, "category": category,
+        "x0": 0.0, "y0": 0.0, "x1": 1.0, "y1": 1.0, "area": 1.0, "is_crowd": False,
+        "mask": None if mask is None else encode_rle(mask), "score": score,
+    }  # fmt: skip
+
+
+TRUTH_B = rectangle(5, 5, 25, 30)
+TRUTH = [
+    row("a", 1, 1, rectangle(0, 0, 20, 20)),
+    row("a", 2, 1, rectangle(20, 20, 40, 40)),
+    row("b", 3, 2, rectangle(5, 5, 25, 30)),
+]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> dict[str, Path]:
+    rows = [
+        {"image_id": name, "split": split, "file": name, "width": 48, "height": 40, "md5": ""}
+        for name, split in (("a", "train"), ("b", "train"), ("c", "val"))
+    ]
+    write_table(tmp_path / "images.parquet", pd.DataFrame(rows), IMAGES)
+    names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
+    write_table(tmp_path / "categories.parquet", names, CATEGORIES)
+    return {
+        "images": tmp_path / "images.parquet",
+        "categories": tmp_path / "categories.parquet",
+        "ground_truth": tmp_path / "truth.parquet",
+        "instances": tmp_path / "found.parquet",
+        "out": tmp_path / "out",
+    }
+
+
+def measured(
+    paths: dict[str, Path], truth: list[dict[str, Any]], found: list[dict[str, Any]]
+) -> dict[str, Any]:
+    for name, rows in (("ground_truth", truth), ("instances", found)):
+        write_table(paths[name], pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES)
+    instances_eval(Params(), **paths)
+    content: dict[str, Any] = json.loads((paths["out"] / "metrics.json").read_text())
+    return content
+
+
+def test_truth_against_itself_scores_100_in_silence(
+    paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = measured(paths, TRUTH, TRUTH)
+    assert (metrics["map"], metrics["ap50"], metrics["ap75"]) == (100, 100, 100)
+    assert metrics["ap"] == {"cat": 100, "dog": 100}
+    assert (metrics["images"], metrics["instances"], metrics["predicted"]) == (2, 3, 3)
+    assert capsys.readouterr().out == ""
+
+
+def test_overlap_decides_at_which_threshold_a_mask_counts(paths: dict[str, Path]) -> None:
+    found = [row("b", 9, 2, rectangle(5, 5, 25, 20), 0.9)]  # 15 of 25 columns: IoU 0.6
+    metrics = measured(paths, TRUTH[2:], found)
+    assert metrics["ap50"] == 100
+    assert metrics["ap75"] == 0
+    assert metrics["map"] == pytest.approx(30)  # at 0.50, 0.55, 0.60 of ten thresholds
+
+
+def test_wrong_class_and_better_scored_false_positive_cost(paths: dict[str, Path]) -> None:
+    wrong = [row("b", 9, 1, rectangle(5, 5, 25, 30), 1.0)]
+    assert measured(paths, TRUTH[2:], wrong)["map"] == 0
+    ahead = [row("b", 8, 2, rectangle(30, 30, 39, 47), 0.9), row("b", 9, 2, TRUTH_B, 0.5)]
+    assert measured(paths, TRUTH[2:], ahead)["map"] == 50
+
+
+def test_nothing_found_is_zero(paths: dict[str, Path]) -> None:
+    assert measured(paths, TRUTH, [])["map"] == 0
+
+
+def test_no_masks_in_the_truth_gives_nulls_and_a_note(
+    paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for truth in ([], [row("a", 1, 1, None)]):
+        metrics = measured(paths, truth, TRUTH)
+        assert metrics["map"] is metrics["ap50"] is metrics["ap75"] is None
+        assert metrics["images"] == 0
+        assert "no instance masks in the ground truth" in capsys.readouterr().out
