@@ -77,7 +77,7 @@ def test_rows_per_image_and_chosen_classes(data: dict[str, Any]) -> None:
     assert list(rows.index) == ["a", "b"]
     assert rows.loc["b", "miou"] == 50
     assert rows.loc["b", "coverage"] == 50
-    assert rows.loc["a", "categories"].tolist() == [0, 1]
+    assert list(np.asarray(rows.loc["a", "categories"])) == [0, 1]
 
 
 def test_images_without_truth_are_counted_and_left_out(data: dict[str, Any]) -> None:
