@@ -75,14 +75,23 @@ def fused_seeds(
         boxes: the boxes of the image.
         categories: one label value per box.
     """
+    size = grabcut.shape[0], grabcut.shape[1]
     fused = np.where(cam == grabcut, cam, UNKNOWN)
-    for box, category in zip(boxes, categories, strict=True):
-        x0, y0, x1, y1 = pixel_box(box, grabcut.shape)
+    for index in unseen_boxes(cam, boxes, categories):
+        x0, y0, x1, y1 = pixel_box(boxes[index], size)
+        own = grabcut[y0:y1, x0:x1] == categories[index]
+        fused[y0:y1, x0:x1][own] = categories[index]
+    return np.where(outside_boxes(boxes, size), grabcut, fused)
+
+
+def unseen_boxes(cam: Labels, boxes: Sequence[BoxTuple], categories: Sequence[int]) -> list[int]:
+    """Indices of the boxes in which `cam` never shows their category (line 3 of eq. 4)."""
+    unseen = []
+    for index, (box, category) in enumerate(zip(boxes, categories, strict=True)):
+        x0, y0, x1, y1 = pixel_box(box, (cam.shape[0], cam.shape[1]))
         if not (cam[y0:y1, x0:x1] == category).any():
-            own = grabcut[y0:y1, x0:x1] == category
-            fused[y0:y1, x0:x1][own] = category
-    outside = outside_boxes(boxes, (grabcut.shape[0], grabcut.shape[1]))
-    return np.where(outside, grabcut, fused)
+            unseen.append(index)
+    return unseen
 
 
 def confident_cam(cams: npt.NDArray[np.float32], classes: Sequence[int], fraction: float) -> Labels:
@@ -142,10 +151,9 @@ def agreeing_seeds(
         categories: one label value per box.
     """
     keep = (fused == confident) | (fused == 0)
-    for box, category in zip(boxes, categories, strict=True):
-        x0, y0, x1, y1 = pixel_box(box, fused.shape)
-        if not (cam[y0:y1, x0:x1] == category).any():
-            keep[y0:y1, x0:x1] |= fused[y0:y1, x0:x1] == category
+    for index in unseen_boxes(cam, boxes, categories):
+        x0, y0, x1, y1 = pixel_box(boxes[index], (fused.shape[0], fused.shape[1]))
+        keep[y0:y1, x0:x1] |= fused[y0:y1, x0:x1] == categories[index]
     return np.where(keep, fused, UNKNOWN)
 
 

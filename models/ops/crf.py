@@ -35,7 +35,7 @@ class Kernels(NamedTuple):
     bilateral_compat: float
 
 
-def crf_refine(
+def dense_crf(
     probabilities: npt.NDArray[np.float32], image: npt.NDArray[np.uint8], kernels: Kernels
 ) -> npt.NDArray[np.float32]:
     """Refine class probabilities so that they follow the edges of the image.

@@ -1,0 +1,145 @@
+"""Dense CRF on score maps or label maps: final labels that follow the edges of the photograph.
+
+Writes <image_id>.png for every training image, complete (no 255). Only the classes that the source
+shows take part.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from models.ops.boxes import inside_own_boxes
+from models.ops.cells import cells_to_pixels
+from models.ops.crf import FLOOR, Kernels, dense_crf, label_probabilities
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.maps import read_score_map
+from stages.io.masks import UNKNOWN, encode_label_map, read_label_map
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of the stage.
+
+    Attributes:
+        iterations: mean field steps; 0 leaves the source as it is.
+        gaussian_xy: pixels.
+        gaussian_compat: weight.
+        bilateral_xy: pixels.
+        bilateral_rgb: colour values, of 255.
+        bilateral_compat: weight.
+        label_confidence: probability of a label of a .png source; the others share the rest.
+        inside_boxes: keep every class inside its own boxes: outside them it starts with
+            probability 1e-5 and cannot win.
+    """
+
+    iterations: Annotated[int, Field(ge=0)]
+    gaussian_xy: Positive
+    gaussian_compat: NotNegative
+    bilateral_xy: Positive
+    bilateral_rgb: Positive
+    bilateral_compat: NotNegative
+    label_confidence: Annotated[float, Field(gt=0, lt=1)]
+    inside_boxes: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image, its boxes, and the file to refine: .npz scores or .png labels."""
+
+    image: ImageFile
+    boxes: tuple[Box, ...]
+    source: Path
+    params: Params
+
+    @property
+    def image_id(self) -> str:
+        """Of the image."""
+        return self.image.image_id
+
+
+def crf_refine(
+    params: Params, root: Path, images: Path, instances: Path, source: Path, out: Path
+) -> None:
+    """Refine the labels of the training images.
+
+    Args:
+        params: see `Params`.
+        root: folder of the photographs.
+        images: images.parquet.
+        instances: instances.parquet; its boxes are read, no masks.
+        source: folder of <image_id>.npz (probabilities) or <image_id>.png (labels, 255 = unknown).
+        out: gets <image_id>.png.
+
+    Raises:
+        InputError: an image has no file in `source`, or one that is unreadable or of another size.
+    """
+    boxes = boxes_by_image(instances)
+    items = [
+        Item(image, boxes.get(image.image_id, ()), _source_file(source, image.image_id), params)
+        for image in images_of_split(images, root, "train")
+    ]
+    map_images(_refine_image, items, out, stage="crf_refine")
+
+
+def _source_file(source: Path, image_id: str) -> Path:
+    for path in (source / f"{image_id}.npz", source / f"{image_id}.png"):
+        if path.is_file():
+            return path
+    raise InputError(f"{source}: neither {image_id}.npz nor {image_id}.png")
+
+
+def _refine_image(item: Item) -> Outcome:
+    params, size = item.params, item.image.size
+    probabilities, classes = _read_source(item)
+    allowed = np.ones(probabilities.shape, dtype=bool)
+    if params.inside_boxes:
+        corners = [box.corners for box in item.boxes]
+        categories = [box.category for box in item.boxes]
+        allowed = inside_own_boxes(corners, categories, classes, size)
+        probabilities = np.where(allowed, probabilities, np.float32(FLOOR))
+    kernels = Kernels(
+        iterations=params.iterations,
+        gaussian_xy=params.gaussian_xy,
+        gaussian_compat=params.gaussian_compat,
+        bilateral_xy=params.bilateral_xy,
+        bilateral_rgb=params.bilateral_rgb,
+        bilateral_compat=params.bilateral_compat,
+    )
+    refined = dense_crf(probabilities, item.image.read(), kernels)
+    winner = np.where(allowed, refined, -1.0).argmax(axis=0)
+    labels = np.asarray(classes, dtype=np.uint8)[winner]
+    return Outcome({f"{item.image_id}.png": encode_label_map(labels)})
+
+
+def _read_source(item: Item) -> tuple[npt.NDArray[np.float32], list[int]]:
+    """Probabilities [C, H, W] of the classes present, and these classes; 0 is always among them."""
+    if item.source.suffix == ".npz":
+        score_map = read_score_map(item.source)
+        size, found = score_map.size, [int(label) for label in score_map.classes]
+        scores = cells_to_pixels(score_map.scores, size, score_map.stride)
+    else:
+        labels = read_label_map(item.source)
+        size = (labels.shape[0], labels.shape[1])
+        found = sorted({0, *(int(label) for label in np.unique(labels))} - {UNKNOWN})
+        scores = label_probabilities(labels, found, item.params.label_confidence)
+    if size != item.image.size:
+        raise InputError(f"{item.source}: size {size}; expected {item.image.size} of its image")
+    if 0 not in found:
+        raise InputError(f"{item.source}: classes {found}; expected 0, the background, among them")
+    return scores, found
+
+
+if __name__ == "__main__":
+    run(crf_refine)

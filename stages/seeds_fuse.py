@@ -1,0 +1,143 @@
+"""Class activation maps and GrabCut fused to seeds, and the confident ones (A2GNN eq. 1, 4, 5).
+
+Writes for every training image
+    cam/<image_id>.png        M_I: the class of the highest activation, complete;
+    fused/<image_id>.png      M_F: both sources in agreement, 255 elsewhere (eq. 4);
+    confident/<image_id>.png  M_g: what of M_F is confident, 255 elsewhere (eq. 5).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from models.ops.cells import cells_to_pixels
+from models.seeds import (
+    agreeing_seeds,
+    cam_labels,
+    confident_cam,
+    confident_seeds,
+    fused_seeds,
+    unseen_boxes,
+)
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.maps import read_score_map
+from stages.io.masks import UNKNOWN, encode_label_map, read_label_map
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+from stages.io.samples import Box, boxes_by_image, images_of_split
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of the stage.
+
+    Attributes:
+        threshold: an activation must exceed it to be more than background.
+        confident_fraction: of each class, the share of its pixels that are confident.
+        confident_rule: "agreement" asks objects for M_F = M'_I; "printed" is eq. 5 to the letter,
+            which keeps all of M_F (models/seeds.py says why).
+    """
+
+    threshold: Annotated[float, Field(ge=0, lt=1)]
+    confident_fraction: Annotated[float, Field(gt=0, le=1)]
+    confident_rule: Literal["agreement", "printed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image, its boxes, and the two sources of its seeds."""
+
+    image_id: str
+    size: tuple[int, int]
+    boxes: tuple[Box, ...]
+    cams: Path
+    grabcut: Path
+    params: Params
+
+
+def seeds_fuse(
+    params: Params,
+    images: Path,
+    instances: Path,
+    cams: Path,
+    grabcut: Path,
+    out: Path,
+) -> None:
+    """Fuse the seeds of the training images.
+
+    Args:
+        params: see `Params`.
+        images: images.parquet.
+        instances: instances.parquet; its boxes are read, no masks.
+        cams: folder of <image_id>.npz, activations in [0, 1] of the tagged classes.
+        grabcut: folder of <image_id>.png, M_B of eq. 3.
+        out: gets cam/, fused/, confident/ and metrics.json.
+
+    Raises:
+        InputError: a source is missing, unreadable or of another size than its image.
+    """
+    boxes = boxes_by_image(instances)
+    items = [
+        Item(
+            image.image_id,
+            image.size,
+            boxes.get(image.image_id, ()),
+            cams / f"{image.image_id}.npz",
+            grabcut / f"{image.image_id}.png",
+            params,
+        )
+        for image in images_of_split(images, Path(), "train")
+    ]
+    stats = map_images(_fuse_image, items, out, stage="seeds_fuse")
+    total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
+    objects = max(total["box_pixels"], 1)
+    write_json(
+        out / "metrics.json",
+        {
+            "images": len(items),
+            "boxes": total["boxes"],
+            "boxes_without_their_class_in_cam": total["boxes_unseen"],
+            "fused_share_of_box_pixels": round(total["fused_pixels"] / objects, 4),
+            "confident_share_of_box_pixels": round(total["confident_pixels"] / objects, 4),
+        },
+    )
+
+
+def _fuse_image(item: Item) -> Outcome:
+    cams, grabcut = read_score_map(item.cams), read_label_map(item.grabcut)
+    for path, size in ((item.cams, cams.size), (item.grabcut, grabcut.shape)):
+        if size != item.size:
+            raise InputError(f"{path}: size {size}; expected {item.size} as in images.parquet")
+    boxes = [box.corners for box in item.boxes]
+    categories = [box.category for box in item.boxes]
+    classes = [int(label) for label in cams.classes]
+    scores = cells_to_pixels(cams.scores, cams.size, cams.stride)
+    cam = cam_labels(scores, classes, item.params.threshold)
+    fused = fused_seeds(cam, grabcut, boxes, categories)
+    top = confident_cam(scores, classes, item.params.confident_fraction)
+    if item.params.confident_rule == "printed":
+        confident = confident_seeds(fused, grabcut, top)
+    else:
+        confident = agreeing_seeds(cam, fused, top, boxes, categories)
+    files = {
+        f"cam/{item.image_id}.png": cam,
+        f"fused/{item.image_id}.png": fused,
+        f"confident/{item.image_id}.png": confident,
+    }
+    stats = {
+        "boxes": len(boxes),
+        "boxes_unseen": len(unseen_boxes(cam, boxes, categories)),
+        "box_pixels": int((grabcut != 0).sum()),
+        "fused_pixels": int(((fused != UNKNOWN) & (fused != 0)).sum()),
+        "confident_pixels": int(((confident != UNKNOWN) & (confident != 0)).sum()),
+    }
+    return Outcome({name: encode_label_map(content) for name, content in files.items()}, stats)
+
+
+if __name__ == "__main__":
+    run(seeds_fuse)
