@@ -1,0 +1,119 @@
+"""PASCAL VOC devkits: JPEGImages, Annotations/<id>.xml, ImageSets/Segmentation/{train,val}.txt."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from stages.io.errors import InputError
+from stages.io.sources import (
+    Source,
+    SourceBox,
+    SourceImage,
+    check_corners,
+    check_image_id,
+    check_inside,
+    check_unique,
+)
+
+#: In alphabetical order; the label value of the first is 1.
+VOC_NAMES = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
+    "person pottedplant sheep sofa train tvmonitor"
+).split()
+_VALUES = {name: value for value, name in enumerate(VOC_NAMES, start=1)}
+
+
+def read_voc(root: Path) -> Source:
+    """Read a devkit. Boxes are 1-based with both ends inside in the files; not in the answer.
+
+    Ground truth, where there is any: SegmentationClassAug (else SegmentationClass) for label maps
+    and SegmentationObject for instances, whose k-th object is the k-th of the XML file.
+
+    Raises:
+        InputError: a missing or broken file, an unknown category, a bad id or coordinate.
+    """
+    folders = (root / "SegmentationClassAug", root / "SegmentationClass")
+    semantic = next((folder for folder in folders if folder.is_dir()), None)
+    objects = root / "SegmentationObject"
+    images = []
+    for split in ("train", "val"):
+        listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        for number, image_id in _read_ids(listing):
+            check_image_id(image_id, f"{listing}: line {number}")
+            size, boxes = _read_annotation(root / "Annotations" / f"{image_id}.xml")
+            images.append(
+                SourceImage(
+                    image_id=image_id,
+                    split=split,
+                    file=check_inside(root, _image_file(root, image_id), str(listing)),
+                    size=size,
+                    boxes=boxes,
+                    semantic=_truth_file(root, semantic, image_id),
+                    objects=_truth_file(root, objects, image_id),
+                )
+            )
+    check_unique(images, str(root / "ImageSets" / "Segmentation"))
+    return Source(tuple(images), dict(enumerate(VOC_NAMES, start=1)))
+
+
+def _read_ids(listing: Path) -> list[tuple[int, str]]:
+    try:
+        lines = listing.read_text().splitlines()
+    except FileNotFoundError as error:
+        raise InputError(f"{listing}: no such file; expected one image id per line") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{listing}: cannot be read: {error}") from error
+    numbered = ((number, line.strip()) for number, line in enumerate(lines, start=1))
+    return [(number, line) for number, line in numbered if line]
+
+
+def _image_file(root: Path, image_id: str) -> str:
+    names = [f"JPEGImages/{image_id}{suffix}" for suffix in (".jpg", ".jpeg", ".png")]
+    return next((name for name in names if (root / name).exists()), names[0])
+
+
+def _truth_file(root: Path, folder: Path | None, image_id: str) -> str | None:
+    if folder is None or not (folder / f"{image_id}.png").exists():
+        return None
+    return check_inside(root, f"{folder.name}/{image_id}.png", str(folder))
+
+
+def _read_annotation(path: Path) -> tuple[tuple[int, int] | None, tuple[SourceBox, ...]]:
+    try:
+        tree = ElementTree.fromstring(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such annotation file") from error
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"{path}: not readable XML: {error}") from error
+    size = tree.find("size")
+    stated = None
+    if size is not None:
+        stated = (int(_number(size, "width", f"{path}: size")),) + (
+            int(_number(size, "height", f"{path}: size")),
+        )
+    boxes = tuple(
+        _read_object(entry, f"{path}: object {number}")
+        for number, entry in enumerate(tree.iter("object"), start=1)
+    )
+    return stated, boxes
+
+
+def _read_object(entry: ElementTree.Element, where: str) -> SourceBox:
+    name = (entry.findtext("name") or "").strip()
+    if name not in _VALUES:
+        raise InputError(f"{where}: unknown category {name!r}; expected a name of VOC's 20")
+    box = entry.find("bndbox")
+    if box is None:
+        raise InputError(f"{where}: bndbox is missing")
+    x0, y0, x1, y1 = (_number(box, side, where) for side in ("xmin", "ymin", "xmax", "ymax"))
+    corners = check_corners((x0 - 1, y0 - 1, x1, y1), where)
+    return SourceBox(_VALUES[name], corners, False, None, where)
+
+
+def _number(element: ElementTree.Element, tag: str, where: str) -> float:
+    text = element.findtext(tag)
+    try:
+        value = float(text or "")
+    except ValueError as error:
+        raise InputError(f"{where}: {tag}: {text!r}; expected a number") from error
+    check_corners((value, 0, 0, 0), f"{where}: {tag}")
+    return value
