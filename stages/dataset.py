@@ -43,7 +43,7 @@ from stages.io.files import write_bytes, write_json
 from stages.io.folder import read_folder
 from stages.io.images import decode_image
 from stages.io.masks import UNKNOWN, LabelMap, encode_label_map, encode_rle, read_label_map
-from stages.io.orientation import SWAPPING, stored_layout, upright_box, upright_map
+from stages.io.orientation import stored_layout, upright_box, upright_map
 from stages.io.parallel import default_workers
 from stages.io.sources import Source, SourceBox, SourceImage
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
@@ -67,11 +67,8 @@ class Params:
     max_rejected: Annotated[int, Field(ge=0)]
 
 
-@plain_dataclass(frozen=True)
 class _Rejected(Exception):
     """Why an image goes into quarantine."""
-
-    reason: str
 
 
 @plain_dataclass(frozen=True)
@@ -146,7 +143,7 @@ def _check_or_reason(
     try:
         return _check(root, truth, last_category, image)
     except _Rejected as rejected:
-        return rejected.reason
+        return str(rejected)
 
 
 def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> _Checked:
@@ -266,9 +263,7 @@ class _Truth:
         """The label map; instances painted from large to small, crowds below and unknown."""
         if self.image.semantic is not None:
             return self._read(self.image.semantic)
-        if not any(box.segmentation for box in self.image.boxes) and self.image.boxes:
-            return None
-        if self.image.semantic is None and not self.image.boxes:
+        if not self.image.outlined:
             return None
         labels = np.zeros((self.size[1], self.size[0]), dtype=np.uint8)
         masks = [(box, self._paint(box)) for box in self.image.boxes]
@@ -287,8 +282,7 @@ class _Truth:
                 boxes = len(self.image.boxes)
                 raise InputError(f"{path}: object {found[-1]}; the annotation has {boxes} objects")
             return [(n - 1, numbers == n) for n in found]
-        boxes = enumerate(self.image.boxes)
-        return [(n, self._paint(box)) for n, box in boxes if box.segmentation]
+        return [(n, self._paint(box)) for n, box in enumerate(self.image.boxes) if box.segmentation]
 
     def _paint(self, box: SourceBox) -> npt.NDArray[np.bool_]:
         if box.segmentation:
@@ -323,7 +317,9 @@ def _tight_box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]
 
 def _write_tables(sound: Sequence[_Checked], source: Source, out: Path) -> dict[str, object]:
     images = pd.DataFrame([entry.image for entry in sound], columns=IMAGES.names)
-    instances, truths, before = [], [], 0
+    instances: list[dict[str, Any]] = []
+    truths: list[dict[str, Any]] = []
+    before = 0
     for entry in sound:
         # one numbering over the data set, the same in both tables
         for rows, to in ((entry.instances, instances), (entry.truths, truths)):
@@ -366,16 +362,13 @@ def _csv(rows: Sequence[tuple[str, ...]]) -> bytes:
 
 
 def _say(metrics: dict[str, object], rejected: Sequence[tuple[str, ...]], out: Path) -> None:
+    files = ", ".join(row[0] for row in rejected)
     print(
         f"dataset: {metrics['train_images']} train + {metrics['val_images']} val images, "
         f"{metrics['instances']} boxes of {metrics['categories']} categories; "
         f"{metrics['boxes_clipped']} boxes clipped, {metrics['boxes_dropped']} dropped, "
         f"{len(rejected)} images rejected"
-        + (
-            f": {', '.join(row[0] for row in rejected)}; see {out / 'rejected.csv'}"
-            if rejected
-            else ""
-        )
+        + (f": {files}; reasons in {out / 'rejected.csv'}" if rejected else "")
     )
 
 

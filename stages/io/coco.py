@@ -138,6 +138,7 @@ def _read_images(
     name = path.stem.removeprefix("instances_")
     folders = [folder for folder in (name, f"images/{name}", "images") if (root / folder).is_dir()]
     boxes = _read_boxes(path, content, category_ids)
+    outlined = any(box.segmentation for found in boxes.values() for box in found)
     images: dict[int, SourceImage] = {}
     for number, entry in enumerate(content["images"]):
         where = f"{path}: images[{number}]"
@@ -156,6 +157,7 @@ def _read_images(
             file=next((file for file in files if (root / file).exists()), files[0]),
             size=size,
             boxes=tuple(boxes.pop(key, ())),
+            outlined=outlined,
         )
     for key, orphans in boxes.items():
         raise InputError(f"{orphans[0].where}: image_id {key}: no image has this id")

@@ -1,9 +1,10 @@
 """A plain folder: images anywhere below the root, and boxes.csv beside them.
 
-boxes.csv has the columns file, split, category, x0, y0, x1, y1: one row per box, in pixels, 0-based,
-half open; a row whose last five fields are empty lists an image without boxes. categories.txt (one
-name per line) fixes the label values 1, 2, ...; without it they follow the alphabet. Ground truth
-is optional: masks/<image_id>.png, label maps in those values, 255 where unknown.
+boxes.csv has the columns file, split, category, x0, y0, x1, y1: one row per box, in pixels,
+0-based, half open; a row whose last five fields are empty lists an image without boxes.
+categories.txt (one name per line) fixes the label values 1, 2, ...; without it they follow the
+alphabet. Ground truth is optional: masks/<image_id>.png, label maps in those values, 255 where
+unknown.
 """
 
 import csv

@@ -47,6 +47,7 @@ class SourceImage:
         boxes: in the order of the annotation.
         semantic: file of a label map (ground truth), relative to the root, or None.
         objects: file of a map of object numbers 1.. in the order of `boxes`, or None.
+        outlined: the label map can be painted from the segmentations of `boxes`.
     """
 
     image_id: str
@@ -56,6 +57,7 @@ class SourceImage:
     boxes: tuple[SourceBox, ...]
     semantic: str | None = None
     objects: str | None = None
+    outlined: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,27 @@ from stages.io.sources import (
 
 #: In alphabetical order; the label value of the first is 1.
 VOC_NAMES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
-    "person pottedplant sheep sofa train tvmonitor"
-).split()
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 _VALUES = {name: value for value, name in enumerate(VOC_NAMES, start=1)}
 
 
@@ -84,12 +102,10 @@ def _read_annotation(path: Path) -> tuple[tuple[int, int] | None, tuple[SourceBo
         raise InputError(f"{path}: no such annotation file") from error
     except (OSError, ElementTree.ParseError) as error:
         raise InputError(f"{path}: not readable XML: {error}") from error
-    size = tree.find("size")
     stated = None
-    if size is not None:
-        stated = (int(_number(size, "width", f"{path}: size")),) + (
-            int(_number(size, "height", f"{path}: size")),
-        )
+    if (size := tree.find("size")) is not None:
+        width, height = (int(_number(size, side, f"{path}: size")) for side in ("width", "height"))
+        stated = (width, height)
     boxes = tuple(
         _read_object(entry, f"{path}: object {number}")
         for number, entry in enumerate(tree.iter("object"), start=1)
