@@ -6,12 +6,13 @@ the image so that feature (i, j) is centred on the cell it stands for (the publi
 instead, which moves borders by up to half a cell).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models as tv
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from models.resnet38 import ResNet38
 
@@ -19,10 +20,11 @@ NAMES = ("resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2")
 
 
 class Backbone(nn.Module):
-    """A chain of modules whose outputs after three of them are the taps.
+    """A network that gives three feature maps, the taps, shallow to deep.
 
     Attributes:
-        channels: channels of the three taps, shallow to deep.
+        body: owns the weights; normalised RGB -> taps by name.
+        channels: channels of the three taps.
         output_stride: pixels per feature, 8 or 16.
     """
 
@@ -31,44 +33,31 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        *,
         body: nn.Module,
-        steps: Sequence[nn.Module],
-        taps: Sequence[int],
         channels: tuple[int, int, int],
         output_stride: int,
         unused: tuple[str, ...] = (),
     ) -> None:
-        """Wrap `body`, which owns the weights; `steps` are its parts in order of execution."""
+        """Wrap `body`; published weights whose names start with one of `unused` are ignored."""
         super().__init__()
         self.body = body
-        self._steps = tuple(steps)  # a tuple, so that the parts are registered once, under body
-        self._taps = tuple(taps)
         self.channels = channels
         self.output_stride = output_stride
         self._unused = unused
-        self.register_buffer(
-            "mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False
-        )
+        colour = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+        for name, values in colour.items():
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """RGB in [0, 1] (B, 3, H, W) -> three taps (B, C_k, ceil(H / s), ceil(W / s))."""
-        rows, columns = (-(-side // self.output_stride) for side in images.shape[-2:])
-        x = (images - self.mean) / self.std
-        taps = []
-        for index, step in enumerate(self._steps):
-            x = step(x)
-            if index in self._taps:
-                # a tap above the output stride (stride 16) is read where the deepest one samples
-                skip = -(-x.shape[-2] // rows)
-                taps.append(x[..., ::skip, ::skip][..., :rows, :columns])
-        return taps
+        rows = -(-images.shape[-2] // self.output_stride)
+        taps: list[Tensor] = list(self.body((images - self.mean) / self.std).values())
+        # a tap above the output stride (stride 16) is read where the deepest one samples
+        skips = [-(-tap.shape[-2] // rows) for tap in taps]
+        return [tap[..., ::skip, ::skip] for tap, skip in zip(taps, skips, strict=True)]
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Load a state_dict in torchvision's naming; its classification head is left out.
+        """Load a published state_dict (torchvision's names, or PSA's); its head is left out.
 
         Raises:
             RuntimeError: a key is missing, superfluous, or of another shape.
@@ -105,47 +94,29 @@ def build_backbone(name: str, *, output_stride: int, width: float = 1.0) -> Back
 
 def _resnet38d(width: float) -> Backbone:
     body = ResNet38(width)
-    return Backbone(
-        body=body, steps=body.steps, taps=body.taps, channels=body.channels, output_stride=8
-    )
+    return Backbone(body, body.channels, 8, unused=("fc8.",))
 
 
 def _resnet(name: str, output_stride: int) -> Backbone:
     body: tv.ResNet = getattr(tv, name)(weights=None)
-    body.fc = nn.Identity()
-    rates = {8: (2, 4), 16: (1, 2)}[output_stride]
-    for layer, rate in zip((body.layer3, body.layer4), rates, strict=True):
-        if rate > 1:
-            _dilate(layer, rate)
-    expansion = body.layer4[-1].conv1.in_channels // 512 if name == "resnet18" else 4
-    stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
-    return Backbone(
-        body=body,
-        steps=(stem, body.layer1, body.layer2, body.layer3, body.layer4),
-        taps=(2, 3, 4),
-        channels=(128 * expansion, 256 * expansion, 512 * expansion),
-        output_stride=output_stride,
-        unused=("fc.",),
-    )
+    for layer, rate in zip((body.layer3, body.layer4), (2, 4), strict=True):
+        if rate * 8 > output_stride:
+            _dilate(layer, rate * 8 // output_stride)
+    taps = create_feature_extractor(body, ["layer2", "layer3", "layer4"])
+    depth = body.fc.in_features
+    return Backbone(taps, (depth // 4, depth // 2, depth), output_stride, unused=("fc.",))
 
 
 def _mobilenet_v2(output_stride: int) -> Backbone:
     body = tv.mobilenet_v2(weights=None)
-    body.classifier = nn.Identity()
-    body.features = body.features[:18]  # without the last 1x1 convolution to 1280 channels
     if output_stride == 8:
         _dilate(body.features[7:14], 2)
         _dilate(body.features[14:18], 4)
     else:
         _dilate(body.features[14:18], 2)
-    return Backbone(
-        body=body,
-        steps=tuple(body.features),
-        taps=(6, 13, 17),
-        channels=(32, 96, 320),
-        output_stride=output_stride,
-        unused=("classifier.", "features.18."),
-    )
+    # without the last 1x1 convolution to 1280 channels
+    taps = create_feature_extractor(body, ["features.6", "features.13", "features.17"])
+    return Backbone(taps, (32, 96, 320), output_stride, unused=("classifier.", "features.18."))
 
 
 def _dilate(block: nn.Module, rate: int) -> None:
@@ -187,7 +158,10 @@ def cell_features(backbone: Backbone, images: Tensor) -> list[Tensor]:
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Keep batch-norm statistics and affine parameters as they are; call again after `.train()`."""
+    """Keep batch norm's statistics and weights as they are.
+
+    `models.fit.fit` keeps what is frozen here in eval mode; elsewhere call again after `.train()`.
+    """
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eval()

@@ -1,0 +1,108 @@
+"""Random views of a training image and its label map, on a generator of the caller's.
+
+Images are uint8 RGB (3, H, W) until `crop_and_pad`, label maps uint8 (H, W) with 255 = unknown.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
+
+#: ImageNet's mean colour: what backbones normalise to zero, so that padding looks like nothing.
+MEAN_COLOUR = (0.485, 0.456, 0.406)
+UNKNOWN = 255
+
+
+def augment(
+    image: Tensor,
+    labels: Tensor | None,
+    *,
+    crop: int,
+    factors: tuple[float, float] = (1.0, 1.0),
+    jitter: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Random size, horizontal flip with probability 1/2, colour jitter and a random square crop.
+
+    Args:
+        image: uint8 RGB (3, H, W).
+        labels: uint8 (H, W), or None for an image without (then all unknown come back).
+        crop: side of the result in pixels.
+        factors: least and largest factor of the size; both sides keep their ratio.
+        jitter: strengths as `jitter_colours` takes them; 0 leaves a property alone.
+        generator: the only source of randomness; the number of draws depends on nothing else.
+
+    Returns:
+        float32 RGB in [0, 1] (3, crop, crop), padded with ImageNet's mean colour, and uint8 labels
+        (crop, crop), padded with 255.
+    """
+    if labels is None:
+        labels = image.new_full(image.shape[-2:], UNKNOWN)
+    draws = torch.rand(8, generator=generator).tolist()
+    factor = factors[0] + (factors[1] - factors[0]) * draws[0]
+    image, labels = resize(image, labels, factor)
+    if draws[1] < 0.5:
+        image, labels = image.flip(-1), labels.flip(-1)
+    window = crop_window(image.shape[-2:], crop, (draws[2], draws[3]))
+    top, left, height, width, above, before = window
+    image = image[..., top : top + height, left : left + width]
+    labels = labels[..., top : top + height, left : left + width]
+    image = jitter_colours(TF.to_dtype(image, torch.float32, scale=True), jitter, draws[4:])
+    pad = (before, crop - before - width, above, crop - above - height)
+    mean = image.new_tensor(MEAN_COLOUR).view(3, 1, 1)
+    return F.pad(image - mean, pad) + mean, F.pad(labels, pad, value=UNKNOWN)
+
+
+def resize(image: Tensor, labels: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """Scale both sides by `factor`: bilinear with antialiasing, labels by the nearest."""
+    if factor == 1.0:
+        return image, labels
+    size = [max(round(side * factor), 1) for side in image.shape[-2:]]
+    nearest = InterpolationMode.NEAREST_EXACT
+    return (
+        TF.resize(image, size, antialias=True),
+        TF.resize(labels[None], size, interpolation=nearest)[0],
+    )
+
+
+def crop_window(
+    size: Sequence[int], crop: int, draws: tuple[float, float]
+) -> tuple[int, int, int, int, int, int]:
+    """Where a square crop lies: along each side, inside the image or around it.
+
+    Args:
+        size: (H, W) of the image.
+        crop: side of the crop.
+        draws: two numbers in [0, 1): where, of all places there are.
+
+    Returns:
+        (top, left, height, width) of the part of the image, and (above, before): the padding
+        before it.
+    """
+    places = []
+    for side, draw in zip(size, draws, strict=True):
+        place = int(draw * (abs(side - crop) + 1))
+        places.append((place, crop, 0) if side >= crop else (0, side, place))
+    (top, height, above), (left, width, before) = places
+    return top, left, height, width, above, before
+
+
+def jitter_colours(image: Tensor, strengths: Sequence[float], draws: Sequence[float]) -> Tensor:
+    """Change brightness, contrast, saturation and hue at random.
+
+    Args:
+        image: float RGB in [0, 1], (3, H, W).
+        strengths: of the four; a factor is drawn from [1 - s, 1 + s], the hue's shift from
+            [-s, s] with s at most 0.5 (a whole turn is 1). PSA: (0.3, 0.3, 0.3, 0.1).
+        draws: four numbers in [0, 1).
+    """
+    changes = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation)
+    for change, strength, draw in zip(changes, strengths[:3], draws[:3], strict=True):
+        if strength > 0:
+            image = change(image, max(1 + strength * (2 * draw - 1), 0.0))
+    if strengths[3] > 0:
+        image = TF.adjust_hue(image, strengths[3] * (2 * draws[3] - 1))
+    return image

@@ -1,0 +1,154 @@
+"""What every training stage does around models/fit.py: device, log, curve, checkpoints.
+
+    with Checkpoint("classifier_train", params, inputs=(images, tags)) as checkpoint:
+        curve = train(network, optimizer, batches, loss, epochs=..., checkpoint=checkpoint, ...)
+        write_curve(out / "curve.csv", curve)
+        save_weights(out / "weights.pt", network.state_dict(), {...})
+
+A run that is killed goes on after its last whole epoch when it is started again with the same
+params, inputs and code, and ends with the same bits. The checkpoint lies outside the stage's outs
+(.seedmask/checkpoints, safe to delete) and goes when the `with` block ends without an error.
+"""
+
+import csv
+import io
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from models.fit import NonFiniteLossError, fit
+from stages.io.errors import InputError
+from stages.io.files import write_bytes
+from stages.io.memo import code_digest, memo_key
+
+BatchT = TypeVar("BatchT")
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Curve = list[dict[str, float]]
+
+#: Sums of floats depend on the number of threads, so it is the same on every machine.
+TRAINING_THREADS = 2
+FOLDER = Path(".seedmask/checkpoints")
+
+
+class Checkpoint:
+    """The last epoch of one training run, kept across kills."""
+
+    def __init__(
+        self, stage: str, params: object, inputs: Sequence[Path], *, folder: Path = FOLDER
+    ) -> None:
+        """Name the run.
+
+        Args:
+            stage: its name.
+            params: its Params dataclass (plain values).
+            inputs: every file and folder that the weights depend on; they count by content.
+                images.parquet stands for the images, whose hashes it holds.
+            folder: of all checkpoints.
+        """
+        self.stage = stage
+        files = tuple(
+            (str(place.relative_to(path)), place)
+            for path in inputs
+            for place in (sorted(path.rglob("*")) if path.is_dir() else [path])
+            if place.is_file()
+        )
+        key = memo_key(code_digest(stage), (params, files))
+        self.path = folder / stage / f"{key[:32]}.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last, or None; a file that cannot be read counts as none."""
+        try:
+            content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError):
+            return None
+        return content
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        """Keep `content`, atomically."""
+        buffer = io.BytesIO()
+        torch.save(dict(content), buffer)
+        write_bytes(self.path, buffer.getvalue())
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.path.unlink(missing_ok=True)
+
+
+def train(
+    network: nn.Module,
+    optimizer: Optimizer,
+    batches: Callable[[torch.Generator], Iterable[BatchT]],
+    loss: Callable[[nn.Module, BatchT], Mapping[str, Tensor]],
+    *,
+    epochs: int,
+    steps: int,
+    seed: int,
+    precision: Precision,
+    checkpoint: Checkpoint,
+    power: float = 0.9,
+) -> Curve:
+    """Run `models.fit.fit` to its end, from the checkpoint if there is one; a line per epoch.
+
+    The network is trained in place and comes back on the CPU in eval mode. Arguments as `fit`.
+
+    Returns:
+        One row per epoch: "epoch", "loss" and the mean of each term.
+
+    Raises:
+        InputError: a loss became nan or infinite.
+    """
+    set_training_threads()
+    fabric = Fabric(accelerator="auto", devices=1, precision=precision)
+    kept = checkpoint.load()
+    start, curve = (None, []) if kept is None else (kept["state"], kept["curve"])
+    if curve:
+        print(f"{checkpoint.stage}: going on after epoch {len(curve)}", file=sys.stderr)
+    run = fit(
+        network,
+        optimizer,
+        batches,
+        loss,
+        epochs=epochs,
+        steps=steps,
+        seed=seed,
+        fabric=fabric,
+        power=power,
+        start=start,
+    )
+    try:
+        for epoch in run:
+            curve.append({"epoch": epoch.number, **epoch.losses})
+            checkpoint.save({"state": epoch.state, "curve": curve})
+            terms = " ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
+            print(f"{checkpoint.stage}: epoch {epoch.number}/{epochs} {terms}", file=sys.stderr)
+    except NonFiniteLossError as error:
+        raise InputError(f"{error}; a lower learning_rate may help") from error
+    network.to("cpu").eval()
+    return curve
+
+
+def set_training_threads() -> None:
+    """Fix the number of threads; at the start of a stage, before the network is built."""
+    torch.set_num_threads(TRAINING_THREADS)
+
+
+def write_curve(path: Path, curve: Curve) -> None:
+    """Write the rows of `train` as CSV: epoch, loss, terms."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(curve[0]) if curve else ["epoch", "loss"])
+    writer.writeheader()
+    writer.writerows(curve)
+    write_bytes(path, text.getvalue().encode())
