@@ -3,21 +3,20 @@
 A file too few means stale results; a file too many means retraining for a comment.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from pipelines.commented_yaml import dump_commented, load_commented
 from stages.io.closure import import_closure
 from stages.io.files import write_bytes
 
 
 def check_deps(root: Path) -> list[str]:
     """The differences between dvc.yaml and the imports, one line each; empty when there is none."""
-    return _compare(_load(root / "dvc.yaml"), root)
+    return _compare(load_commented((root / "dvc.yaml").read_text()), root)
 
 
 def fix_deps(root: Path) -> list[str]:
@@ -27,13 +26,14 @@ def fix_deps(root: Path) -> list[str]:
         The differences that were there; those of a stage without a module remain.
     """
     path = root / "dvc.yaml"
-    content = _load(path)
+    before = path.read_text()
+    content = load_commented(before)
     differences = _compare(content, root)
     for _, body, modules in _stages(content, root):
         if modules is not None:
             _set_modules(body, modules)
-    text = _dump(content)
-    if text != path.read_text():
+    text = dump_commented(content)
+    if text != before:
         write_bytes(path, text.encode())
     return differences
 
@@ -79,22 +79,3 @@ def _set_modules(body: CommentedMap, modules: set[str]) -> None:
 
 def _is_module(dep: Any) -> bool:
     return str(dep).endswith(".py")
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1_000_000
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml
-
-
-def _load(path: Path) -> CommentedMap:
-    content: CommentedMap = _yaml().load(path)
-    return content
-
-
-def _dump(content: CommentedMap) -> str:
-    buffer = io.StringIO()
-    _yaml().dump(content, buffer)
-    return buffer.getvalue()

@@ -1,0 +1,93 @@
+"""Check the whole params.yaml before any work is done."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ruamel.yaml import YAML
+
+from stages.io.command import parse_section, read_params_file
+from stages.io.errors import InputError
+
+
+def stage_names(root: Path) -> list[str]:
+    """The stages of dvc.yaml, in its order."""
+    return list(_stages(root))
+
+
+def check_sections(root: Path) -> dict[str, Any]:
+    """Check that params.yaml has a section for every stage and no other; imports no stage.
+
+    Returns:
+        The sections.
+
+    Raises:
+        InputError: a section is missing or unknown, or a key that dvc.yaml names is missing.
+    """
+    file = root / "params.yaml"
+    sections = read_params_file(file)
+    stages = _stages(root)
+    for name in sections:
+        if name not in stages:
+            raise InputError(f"{file}: unknown section {name!r}; {suggest(name, stages)}")
+    for name, stage in stages.items():
+        if name not in sections:
+            raise InputError(f"{file}: section {name!r} is missing")
+        for key in stage.get("do", stage).get("params", []):
+            _look_up(sections, str(key), file)
+    return sections
+
+
+def check_values(sections: Mapping[str, Any], file: Path) -> None:
+    """Check every key of every section against the stage's Params; imports all stages (seconds).
+
+    Raises:
+        InputError: one line per problem.
+    """
+    problems = []
+    for name, section in sections.items():
+        try:
+            parse_section(params_type(name), section, f"{file}: {name}")
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def params_type(name: str) -> type[Any]:
+    """The Params dataclass of a stage.
+
+    Raises:
+        InputError: the stage has no module.
+    """
+    if importlib.util.find_spec(f"stages.{name}") is None:
+        raise InputError(f"stages/{name}.py: no such file, but dvc.yaml has a stage {name!r}")
+    function = getattr(importlib.import_module(f"stages.{name}"), name)
+    first = next(iter(inspect.signature(function).parameters))
+    kind: type[Any] = get_type_hints(function)[first]
+    return kind
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or the list of what is known."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def _stages(root: Path) -> dict[str, Any]:
+    content = YAML(typ="safe").load(root / "dvc.yaml")
+    stages: dict[str, Any] = content["stages"]
+    return stages
+
+
+def _look_up(sections: Mapping[str, Any], key: str, file: Path) -> None:
+    place: Any = sections
+    for part in key.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            raise InputError(f"{file}: {key} is missing, which dvc.yaml needs")
+        place = place[part]

@@ -1,0 +1,82 @@
+"""Write params.yaml from a preset: the embedded default, what the preset changes, what you change.
+
+presets/default.yaml is the embedded default, whole and with its comments; every other file in
+presets/ holds only what differs from it.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipelines.commented_yaml import dump_commented, load_commented
+from pipelines.params import check_values, suggest
+from stages.io.command import read_params_file
+from stages.io.errors import InputError
+from stages.io.files import write_bytes
+
+DEFAULT = "default"
+
+
+def preset_names(root: Path) -> list[str]:
+    """The presets there are, the default first."""
+    names = sorted(path.stem for path in (root / "presets").glob("*.yaml"))
+    return sorted(names, key=lambda name: name != DEFAULT)
+
+
+def use_preset(root: Path, name: str, overrides: Sequence[str] = ()) -> list[str]:
+    """Write params.yaml; on any error nothing is written.
+
+    Args:
+        root: the repository.
+        name: a preset; "default" is the embedded data set.
+        overrides: "section.key=value", the value as in YAML; they win over the preset.
+
+    Returns:
+        What differs from the default, as "section.key = value".
+
+    Raises:
+        InputError: unknown preset, section or key, or a value of the wrong type or range.
+    """
+    if name not in preset_names(root):
+        raise InputError(
+            f"presets/{name}.yaml: no such preset; {suggest(name, preset_names(root))}"
+        )
+    text = (root / "presets" / f"{DEFAULT}.yaml").read_text()
+    content = load_commented(text)
+    changes = []
+    if name != DEFAULT:
+        file = root / "presets" / f"{name}.yaml"
+        for section, values in read_params_file(file).items():
+            if not isinstance(values, Mapping):
+                raise InputError(f"{file}: {section}: expected key: value pairs, found {values!r}")
+            changes += [(str(file), section, key, value) for key, value in values.items()]
+    changes += [_parse_override(override) for override in overrides]
+    for source, section, key, value in changes:
+        if section not in content:
+            raise InputError(f"{source}: unknown section {section!r}; {suggest(section, content)}")
+        if key not in content[section]:
+            hint = suggest(key, content[section])
+            raise InputError(f"{source}: unknown key {section}.{key}; {hint}")
+        content[section][key] = value
+    if changes:
+        command = shlex.join(["python", "-m", "pipelines", "use", name, *overrides])
+        text = f"# Written by `{command}`.\n{dump_commented(content)}"
+    sections = YAML(typ="safe").load(text)
+    check_values(sections, root / "params.yaml")
+    write_bytes(root / "params.yaml", text.encode())
+    return [f"{section}.{key} = {sections[section][key]}" for _, section, key, _ in changes]
+
+
+def _parse_override(override: str) -> tuple[str, str, str, Any]:
+    path, equals, text = override.partition("=")
+    section, dot, key = path.partition(".")
+    if not (equals and dot and section and key):
+        raise InputError(f"{override}: expected section.key=value")
+    try:
+        return override, section, key, YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise InputError(f"{override}: the value is not valid YAML") from error
