@@ -1,0 +1,105 @@
+import cv2
+import numpy as np
+import pytest
+
+from models.ops.grabcut import grabcut_box
+
+
+def disc_image(seed=0):
+    """A noisy red disc on a noisy green ground, and where the disc is."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:40, :48]
+    disc = (rows - 20) ** 2 + (columns - 24) ** 2 < 81
+    image = np.where(disc[..., None], [190, 60, 50], [40, 130, 60])
+    noisy = image + generator.normal(0, 12, image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8), disc
+
+
+def test_the_object_of_a_box_is_cut_out():
+    image, disc = disc_image()
+    cut = grabcut_box(image, (15, 11, 33, 29), 5, 0)
+    assert cut.kind == "cut"
+    assert (cut.mask & disc).sum() / (cut.mask | disc).sum() > 0.95
+
+
+def test_the_mask_stays_inside_the_pixels_that_the_box_touches():
+    image, _ = disc_image()
+    mask = grabcut_box(image, (14.2, 10.7, 27.4, 30.1), 5, 0).mask
+    outside = np.ones_like(mask)
+    outside[10:31, 14:28] = False
+    assert mask.any()
+    assert not mask[outside].any()
+
+
+def mottled_image():
+    """A disc that shares some of its colours with the ground, so that the start decides."""
+    generator = np.random.default_rng(1)
+    rows, columns = np.mgrid[:40, :48]
+    disc = (rows - 20) ** 2 + (columns - 24) ** 2 < 100
+    colours = generator.integers(0, 256, (8, 3))
+    ground, thing = generator.integers(0, 6, (40, 48)), generator.integers(4, 8, (40, 48))
+    image = colours[np.where(disc, thing, ground)] + generator.normal(0, 10, (40, 48, 3))
+    return np.clip(cv2.GaussianBlur(image, (0, 0), 1), 0, 255).astype(np.uint8)
+
+
+def test_a_result_depends_on_the_seed_and_on_no_earlier_call():
+    image, box = mottled_image(), (10, 8, 38, 32)
+    first = grabcut_box(image, box, 1, 0).mask
+    cv2.setRNGSeed(99)
+    grabcut_box(image, (2, 2, 30, 30), 1, 7)
+    np.testing.assert_array_equal(grabcut_box(image, box, 1, 0).mask, first)
+    others = [grabcut_box(image, box, 1, seed).mask for seed in range(1, 6)]
+    assert any(not np.array_equal(first, other) for other in others)
+
+
+def test_the_image_is_left_unchanged():
+    image, _ = disc_image()
+    before = image.copy()
+    grabcut_box(image, (15, 11, 33, 29), 1, 0)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_a_box_that_covers_the_image_is_filled():
+    image, _ = disc_image()
+    cut = grabcut_box(image, (0, 0, 48, 40), 5, 0)
+    assert cut.kind == "failed"
+    assert cut.mask.all()
+
+
+@pytest.mark.parametrize("box", [(5, 5, 6, 6), (5.2, 5.1, 5.9, 5.8), (47, 0, 48, 40), (0, 0, 2, 2)])
+def test_tiny_boxes_get_a_mask_of_at_least_one_pixel(box):
+    image, _ = disc_image()
+    cut = grabcut_box(image, box, 5, 0)
+    assert cut.mask.any()
+    assert cut.mask.sum() <= 40
+
+
+def test_an_object_that_looks_like_the_ground_fills_its_box():
+    flat = np.full((40, 48, 3), 128, np.uint8)
+    cut = grabcut_box(flat, (10, 10, 30, 30), 5, 0)
+    assert cut.kind in ("empty", "full")
+    expected = np.zeros((40, 48), bool)
+    expected[10:30, 10:30] = True
+    np.testing.assert_array_equal(cut.mask, expected)
+
+
+def test_when_opencv_fails_the_box_is_filled(monkeypatch):
+    def fail(*arguments):
+        raise cv2.error("no samples")
+
+    monkeypatch.setattr(cv2, "grabCut", fail)
+    image, _ = disc_image()
+    cut = grabcut_box(image, (10, 10, 30, 30), 5, 0)
+    assert cut.kind == "failed"
+    assert cut.mask.sum() == 400
+
+
+def test_a_cut_without_object_fills_the_box(monkeypatch):
+    def nothing(image, marks, *arguments):
+        marks[:] = cv2.GC_PR_BGD
+
+    monkeypatch.setattr(cv2, "grabCut", nothing)
+    image, _ = disc_image()
+    cut = grabcut_box(image, (10, 10, 30, 30), 5, 0)
+    assert cut.kind == "empty"
+    assert cut.mask.sum() == 400
