@@ -8,7 +8,6 @@ rows of x; a Chebyshev expansion of T^t needs about 5 sqrt(t) products instead o
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -68,14 +67,7 @@ def affinity_matrix(
     return matrix if centre.any() else sparse.csr_array(matrix + sparse.eye_array(len(kept)))
 
 
-def walk(
-    matrix: sparse.csr_array,
-    scores: Floats,
-    steps: int,
-    *,
-    method: Literal["chebyshev", "steps"] = "chebyshev",
-    tolerance: float = 1e-6,
-) -> Floats:
+def walk(matrix: sparse.csr_array, scores: Floats, steps: int, *, tolerance: float = 0.0) -> Floats:
     """Walk: x T^t, the `scores` after `steps` steps on the graph.
 
     T is A with its columns normalised and A is symmetric, so x T^t is the transpose of P^t x' with
@@ -85,16 +77,16 @@ def walk(
         matrix: A from `affinity_matrix`: symmetric, no empty row; its dtype is the precision.
         scores: x, [C, N].
         steps: t >= 0.
-        method: "steps" multiplies t times; "chebyshev" drops the terms of T^t that together stay
-            below `tolerance`.
-        tolerance: of the Chebyshev sum in the norm in which P contracts, relative to that of x.
+        tolerance: 0 multiplies t times: no score turns negative, however small. Else the Chebyshev
+            sum, without the terms that add at most so much, relative to x, in the norm
+            sum_i A_i x_i^2 (A_i: sum of row i) in which P contracts.
 
     Returns:
         [C, N] in the dtype of `matrix`.
     """
     inverse = (1 / matrix.sum(1)).astype(matrix.dtype)[:, None]
     x = np.ascontiguousarray(scores.T, dtype=matrix.dtype)
-    if method == "steps":
+    if tolerance == 0:
         for _ in range(steps):
             x = inverse * (matrix @ x)
         return np.ascontiguousarray(x.T)

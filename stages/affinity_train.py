@@ -1,0 +1,302 @@
+"""The affinity CNN, trained on the pairs of cells whose seeds are confident (A2GNN eq. 6-13).
+
+The backbone starts from the classifier's weights and keeps its batch norm as it is (a batch is too
+small for statistics; the public code freezes it too). With `train_backbone: false` it is run once
+over every image and the head alone learns, from crops of those features: a fraction of the time
+for float16 features in memory (stride 8, MobileNetV2, 500 x 375 pixels: 2.7 MB per image).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from models.affinity import (
+    AffinityNet,
+    affinity_loss,
+    affinity_regularizer,
+    cell_colours,
+    gaussian_weights,
+    half_plane,
+    pair_distances,
+    pairs_within,
+    window_offsets,
+)
+from models.backbones import build_backbone, cell_features, freeze_batch_norm
+from models.fit import parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import augment, crop_window
+from models.ops.cells import pixels_to_cells
+from stages.io.checkpoints import read_weights, read_weights_params, save_weights
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.masks import UNKNOWN, LabelMap, read_label_map
+from stages.io.samples import ImageFile, images_of_split
+from stages.io.training import Checkpoint, Precision, set_training_threads, train, write_curve
+
+Share = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of the stage.
+
+    Attributes:
+        seed: of the head, shuffling, augmentation and dropout.
+        reduced: channels that each tap is reduced to, at most.
+        radius: of the window, cells.
+        window: disc (eq. 7) | square (public code).
+        balance: paper (eq. 10) | psa (public code): weights of the kinds of pairs.
+        regularizer: lambda of eq. 9.
+        sigma_xy: cells.
+        sigma_rgb: in units of normalised RGB.
+        train_backbone: false trains the head alone.
+        epochs: passes over the images.
+        batch: images per step.
+        crop: side of a training crop, pixels.
+        jitter: strengths of brightness, contrast, saturation and hue (models/ops/augment.py);
+            without effect where the backbone is not trained.
+        learning_rate: of the backbone's weights.
+        head_factor: the head learns so many times faster.
+        momentum: of SGD.
+        weight_decay: of weights.
+        precision: of the training arithmetic.
+    """
+
+    seed: Annotated[int, Field(ge=0)]
+    reduced: tuple[Annotated[int, Field(gt=0)], ...]
+    radius: Annotated[int, Field(gt=0)]
+    window: Literal["disc", "square"]
+    balance: Literal["paper", "psa"]
+    regularizer: Share
+    sigma_xy: Annotated[float, Field(gt=0)]
+    sigma_rgb: Annotated[float, Field(gt=0)]
+    train_backbone: bool
+    epochs: Annotated[int, Field(gt=0)]
+    batch: Annotated[int, Field(gt=0)]
+    crop: Annotated[int, Field(ge=16)]
+    jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]]
+    learning_rate: Annotated[float, Field(gt=0)]
+    head_factor: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Share
+    precision: Precision
+
+
+class Batch(NamedTuple):
+    """Crops, cell by cell.
+
+    Attributes:
+        inputs: RGB in [0, 1] (B, 3, crop, crop), or the taps where the backbone is not trained.
+        labels: uint8 (B, h, w), 255 = unknown.
+        colours: normalised RGB (B, 3, h, w).
+        valid: bool (B, h, w), False for padding.
+    """
+
+    inputs: Tensor | list[Tensor]
+    labels: Tensor
+    colours: Tensor
+    valid: Tensor
+
+
+def affinity_train(
+    params: Params, root: Path, images: Path, seeds: Path, classifier: Path, out: Path
+) -> None:
+    """Train on the training images; writes weights.pt, weights.json, curve.csv and metrics.json.
+
+    Args:
+        params: see `Params`.
+        root: of the data set.
+        images: images.parquet.
+        seeds: folder of <image_id>.png, the confident seeds M_g.
+        classifier: weights.pt of classifier_train, of which the backbone is taken.
+        out: folder.
+
+    Raises:
+        InputError: seeds that do not fit their image, no labelled pair at all, weights of another
+            network, or a loss that is not finite.
+    """
+    set_training_threads()
+    samples = images_of_split(images, root, "train")
+    source = read_weights_params(classifier)
+    network_params = {
+        "backbone": str(source["backbone"]),
+        "width": float(source["width"]),
+        "output_stride": int(source["output_stride"]),
+        "reduced": params.reduced,
+        "radius": params.radius,
+        "window": params.window,
+    }
+    network = _build(params, source, classifier)
+    stride = network.backbone.output_stride
+    known = [float((_seeds(seeds, sample) != UNKNOWN).mean()) for sample in samples]
+    if not any(known):
+        raise InputError(f"{seeds}: no labelled pixel in {len(samples)} label maps")
+    if params.train_backbone:
+        batches = partial(_crops, params, samples, seeds, stride)
+        trained: nn.Module = network
+    else:
+        cells = [_cells(network, sample, seeds) for sample in samples]
+        batches = partial(_feature_crops, params, cells, network.backbone.channels, stride)
+        trained = network.head
+    groups = parameter_groups(
+        network.backbone if params.train_backbone else nn.Module(),
+        [network.head],
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        head_factor=params.head_factor,
+    )
+    optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
+    inputs = (images, seeds, classifier, classifier.with_suffix(".json"))
+    with Checkpoint("affinity_train", params, inputs) as checkpoint:
+        curve = train(
+            trained,
+            optimizer,
+            batches,
+            partial(_losses, params),
+            epochs=params.epochs,
+            steps=steps_per_epoch(len(samples), params.batch),
+            seed=params.seed,
+            precision=params.precision,
+            checkpoint=checkpoint,
+        )
+        write_curve(out / "curve.csv", curve)
+        counts = {"images": len(samples), "labelled_share": round(float(np.mean(known)), 4)}
+        last = {name: round(value, 4) for name, value in curve[-1].items() if name != "epoch"}
+        write_json(out / "metrics.json", counts | last)
+        content = network_params | {"params": asdict(params)}
+        save_weights(out / "weights.pt", network.state_dict(), content)
+
+
+def _build(params: Params, source: Mapping[str, object], classifier: Path) -> AffinityNet:
+    """A new head on the classifier's backbone, whose batch norm is frozen.
+
+    Raises:
+        InputError: the weights do not fit the backbone that is named beside them.
+    """
+    torch.manual_seed(params.seed)
+    name, stride = str(source["backbone"]), int(str(source["output_stride"]))
+    backbone = build_backbone(name, output_stride=stride, width=float(str(source["width"])))
+    if len(params.reduced) != len(backbone.channels):
+        expected = f"expected {len(backbone.channels)} numbers"
+        raise InputError(f"affinity_train.reduced: {expected}, found {list(params.reduced)}")
+    state, prefix = read_weights(classifier), "backbone."
+    kept = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    try:
+        backbone.load_state_dict(kept, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{classifier}: not a {name}: {reason}") from error
+    freeze_batch_norm(backbone)
+    return AffinityNet(backbone, params.reduced).eval()
+
+
+def _seeds(seeds: Path, sample: ImageFile) -> LabelMap:
+    path = seeds / f"{sample.image_id}.png"
+    labels = read_label_map(path)
+    if labels.shape != sample.size:
+        raise InputError(f"{path}: expected size {sample.size} of its image, found {labels.shape}")
+    return labels
+
+
+def _rgb(sample: ImageFile) -> Tensor:
+    return torch.from_numpy(sample.read()).permute(2, 0, 1)
+
+
+def _to_cells(labels: Tensor, stride: int) -> Tensor:
+    return torch.from_numpy(pixels_to_cells(labels.numpy(), stride))
+
+
+def _crops(
+    params: Params,
+    samples: Sequence[ImageFile],
+    seeds: Path,
+    stride: int,
+    generator: torch.Generator,
+) -> Iterator[Batch]:
+    """One epoch of augmented crops of images."""
+    for chosen in shuffled(len(samples), params.batch, generator):
+        pictures, labels, valid = [], [], []
+        for index in chosen:
+            known = torch.from_numpy(_seeds(seeds, samples[index]))
+            # the second layer is padded like the first and so tells padding from unknown seeds
+            layers = torch.stack([known, torch.zeros_like(known)])
+            picture, layers = augment(
+                _rgb(samples[index]),
+                layers,
+                crop=params.crop,
+                jitter=params.jitter,
+                generator=generator,
+            )
+            pictures.append(picture)
+            labels.append(_to_cells(layers[0], stride))
+            valid.append(_to_cells(layers[1], stride) != UNKNOWN)
+        batch = torch.stack(pictures)
+        yield Batch(batch, torch.stack(labels), cell_colours(batch, stride), torch.stack(valid))
+
+
+class _Cells(NamedTuple):
+    """What training a head needs of one image: float16 features (C, h, w), colours, labels."""
+
+    features: Tensor
+    colours: Tensor
+    labels: Tensor
+
+
+def _cells(network: AffinityNet, sample: ImageFile, seeds: Path) -> _Cells:
+    image = _rgb(sample)[None] / 255
+    with torch.no_grad():
+        taps = cell_features(network.backbone, image)
+    stride = network.backbone.output_stride
+    labels = _to_cells(torch.from_numpy(_seeds(seeds, sample)), stride)
+    return _Cells(torch.cat(taps, 1)[0].half(), cell_colours(image, stride)[0], labels)
+
+
+def _feature_crops(
+    params: Params,
+    cells: Sequence[_Cells],
+    channels: Sequence[int],
+    stride: int,
+    generator: torch.Generator,
+) -> Iterator[Batch]:
+    """One epoch of crops of the features, padded with 0 where an image is smaller."""
+    side = -(-params.crop // stride)
+    for chosen in shuffled(len(cells), params.batch, generator):
+        features = torch.zeros(len(chosen), sum(channels), side, side)
+        colours = torch.zeros(len(chosen), 3, side, side)
+        labels = torch.full((len(chosen), side, side), UNKNOWN, dtype=torch.uint8)
+        valid = torch.zeros(len(chosen), side, side, dtype=torch.bool)
+        for row, index in enumerate(chosen):
+            places = torch.rand(2, generator=generator).tolist()
+            window = crop_window(cells[index].labels.shape, side, (places[0], places[1]))
+            top, left, height, width, _, _ = window
+            here = np.s_[..., top : top + height, left : left + width]
+            for target, values in zip((features, colours, labels), cells[index], strict=True):
+                target[row, ..., :height, :width] = values[here]
+            valid[row, :height, :width] = True
+        yield Batch(list(torch.split(features, list(channels), 1)), labels, colours, valid)
+
+
+def _losses(params: Params, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """The two terms of eq. 9."""
+    output = network(batch.inputs)
+    features = (output[1] if isinstance(output, tuple) else output).float()
+    offsets = half_plane(window_offsets(params.radius, params.window))
+    distances = pair_distances(features, offsets)
+    weights = gaussian_weights(batch.colours, offsets, params.sigma_xy, params.sigma_rgb)
+    pairs = pairs_within(batch.valid, offsets)
+    return {
+        "labelled": affinity_loss(distances, batch.labels, offsets, params.balance),
+        "regularizer": params.regularizer * affinity_regularizer(distances, weights, pairs),
+    }
+
+
+if __name__ == "__main__":
+    run(affinity_train)

@@ -1,0 +1,128 @@
+"""The weighted graph of every training image: nodes, features and edges (A2GNN eq. 14, 15).
+
+A node is a cell of the image; an edge joins it to each cell of the window that the affinity CNN was
+trained with. Writes graphs/<image_id>.npz.
+"""
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from models.affinity import AffinityNet, Offset, graph_edges, node_features, window_offsets
+from models.backbones import build_backbone
+from stages.io.checkpoints import read_weights, read_weights_params
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.graphs import Graph, encode_graph
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+from stages.io.samples import ImageFile, images_of_split
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of the stage.
+
+    Attributes:
+        features: of the nodes: concat (the three taps, paper) | affinity (F_A).
+        threshold: sigma of eq. 14; a weaker edge is 0.
+    """
+
+    features: Literal["concat", "affinity"]
+    threshold: Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image and the network; `beside` is the network's weights.json."""
+
+    image: ImageFile
+    weights: Path
+    beside: Path
+    params: Params
+
+    @property
+    def image_id(self) -> str:
+        """Of the image."""
+        return self.image.image_id
+
+
+def graph_build(params: Params, root: Path, images: Path, weights: Path, out: Path) -> None:
+    """Convert the training images to graphs.
+
+    Args:
+        params: see `Params`.
+        root: of the data set.
+        images: images.parquet.
+        weights: weights.pt of affinity_train, with weights.json beside it.
+        out: gets graphs/ and metrics.json.
+
+    Raises:
+        InputError: weights of another network.
+    """
+    beside = weights.with_suffix(".json")
+    items = [
+        Item(image, weights, beside, params) for image in images_of_split(images, root, "train")
+    ]
+    stats = map_images(_graph, items, out, stage="graph_build")
+    edges = sum(each["edges"] for each in stats)
+    metrics = {
+        "images": len(items),
+        "nodes": int(sum(each["nodes"] for each in stats)),
+        "edges": int(edges),
+        "mean_edge": round(sum(each["weight"] for each in stats) / max(edges, 1), 4),
+    }
+    write_json(out / "metrics.json", metrics)
+
+
+def _graph(item: Item) -> Outcome:
+    network, offsets = _network(item.weights, item.weights.stat().st_mtime_ns)
+    image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        taps, affinity = network(image)
+        edges = graph_edges(affinity[0], offsets, item.params.threshold).half().numpy()
+        chosen = [tap[0] for tap in taps] if item.params.features == "concat" else [affinity[0]]
+        features = node_features(chosen).half().numpy()
+    rows, columns = affinity.shape[-2:]
+    graph = Graph(
+        features,
+        edges,
+        np.array(offsets, dtype=np.int64),
+        (rows, columns),
+        item.image.size,
+        network.backbone.output_stride,
+    )
+    others = edges[:, [offset != (0, 0) for offset in offsets]]
+    stats = {
+        "nodes": len(edges),
+        "edges": int(np.count_nonzero(others)),
+        "weight": float(others.sum(dtype=np.float64)),
+    }
+    return Outcome({f"graphs/{item.image_id}.npz": encode_graph(graph)}, stats)
+
+
+@lru_cache(maxsize=1)
+def _network(weights: Path, modified: int) -> tuple[AffinityNet, list[Offset]]:
+    """The network and its window, kept for the next image; `modified` tells versions apart."""
+    source = read_weights_params(weights)
+    backbone = build_backbone(
+        source["backbone"], output_stride=source["output_stride"], width=source["width"]
+    )
+    network = AffinityNet(backbone, source["reduced"])
+    try:
+        network.load_state_dict(read_weights(weights), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{weights}: not an affinity CNN: {reason}") from error
+    return network.eval(), window_offsets(source["radius"], source["window"])
+
+
+if __name__ == "__main__":
+    run(graph_build)

@@ -1,0 +1,137 @@
+"""Random walk of the fused seeds on the graphs: the baseline that A2GNN is measured against.
+
+Every labelled cell sends a walker of its class (background too); a cell's probabilities are the
+shares of the walkers that reach it. Writes maps/<image_id>.npz, on the cells of the graph, and
+labels/<image_id>.png, their arg-max on the pixels.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from models.ops.boxes import inside_own_boxes
+from models.ops.cells import cells_to_pixels, pixels_to_cells
+from models.ops.random_walk import affinity_matrix, walk
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.graphs import read_graph
+from stages.io.maps import ScoreMap, encode_score_map
+from stages.io.masks import UNKNOWN, encode_label_map, read_label_map
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+from stages.io.samples import Box, boxes_by_image
+from stages.io.tables import IMAGES, read_rows
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of the stage.
+
+    Attributes:
+        beta: the affinity is taken to this power.
+        steps: of the walk.
+        tolerance: 0 is exact; more is faster where steps are many (models/ops/random_walk.py), but
+            cells that hardly any walker reaches then count as unreached.
+        inside_boxes: keep every class inside its own boxes, of which it is known that they
+            hold all of it.
+    """
+
+    beta: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=0)]
+    tolerance: Annotated[float, Field(ge=0, lt=1)]
+    inside_boxes: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image's graph, seeds and boxes (none where they are not asked for)."""
+
+    image_id: str
+    graph: Path
+    seeds: Path
+    boxes: tuple[Box, ...]
+    params: Params
+
+
+def walk_label(
+    params: Params, images: Path, instances: Path, graphs: Path, seeds: Path, out: Path
+) -> None:
+    """Label the training images by a random walk.
+
+    Args:
+        params: see `Params`.
+        images: images.parquet.
+        instances: instances.parquet; its boxes are read, no masks.
+        graphs: folder of <image_id>.npz.
+        seeds: folder of <image_id>.png, 255 = unknown: where no walker starts.
+        out: gets maps/, labels/ and metrics.json.
+
+    Raises:
+        InputError: seeds of another size than the graph's image.
+    """
+    boxes = boxes_by_image(instances) if params.inside_boxes else {}
+    names = [row["image_id"] for row in read_rows(images, IMAGES) if row["split"] == "train"]
+    items = [
+        Item(name, graphs / f"{name}.npz", seeds / f"{name}.png", boxes.get(name, ()), params)
+        for name in names
+    ]
+    stats = map_images(_label_image, items, out, stage="walk_label")
+    metrics = {
+        "images": len(items),
+        "images_without_seeds": int(sum(each["seedless"] for each in stats)),
+        "nodes_unreached": int(sum(each["unreached"] for each in stats)),
+        "foreground_share": round(float(np.mean([each["foreground"] for each in stats])), 4),
+    }
+    write_json(out / "metrics.json", metrics)
+
+
+def _label_image(item: Item) -> Outcome:
+    graph, seeds = read_graph(item.graph), read_label_map(item.seeds)
+    if seeds.shape != graph.size:
+        raise InputError(f"{item.seeds}: expected size {graph.size}, found {seeds.shape}")
+    cells = pixels_to_cells(seeds, graph.stride).ravel()
+    found = np.unique(cells[cells != UNKNOWN]).astype(np.int64)
+    classes = np.union1d(found, 0).astype(np.int64)
+    matrix = affinity_matrix(graph.edges, graph.offsets, graph.grid, item.params.beta, np.float32)
+    start = (cells == classes[:, None]).astype(np.float32)
+    scores = walk(matrix, start, item.params.steps, tolerance=item.params.tolerance)
+    probabilities, unreached = _shares(scores, item.params.tolerance)
+    grid = probabilities.reshape(len(classes), *graph.grid)
+    pixels = cells_to_pixels(grid, graph.size, graph.stride)
+    if item.params.inside_boxes:
+        corners = [box.corners for box in item.boxes]
+        categories = [box.category for box in item.boxes]
+        pixels[~inside_own_boxes(corners, categories, classes.tolist(), graph.size)] = -1
+    labels = classes[pixels.argmax(0)].astype(np.uint8)
+    score_map = ScoreMap(grid.astype(np.float16), classes, graph.size, graph.stride)
+    files = {
+        f"maps/{item.image_id}.npz": encode_score_map(score_map),
+        f"labels/{item.image_id}.png": encode_label_map(labels),
+    }
+    stats = {
+        "seedless": float(not len(found)),
+        "unreached": unreached,
+        "foreground": float((labels > 0).mean()),
+    }
+    return Outcome(files, stats)
+
+
+def _shares(scores: npt.NDArray[np.floating], least: float) -> tuple[npt.NDArray[np.floating], int]:
+    """Scores [C, N] made to sum to 1; where they sum to at most `least`, all background (row 0)."""
+    scores = scores.clip(min=0)
+    total = scores.sum(0)
+    unreached = total <= least
+    shares = scores / np.where(unreached, 1, total)
+    shares[:, unreached] = 0
+    shares[0, unreached] = 1
+    return shares, int(unreached.sum())
+
+
+if __name__ == "__main__":
+    run(walk_label)
