@@ -56,7 +56,10 @@ def run_flow(
             return Failed(message=f"not made: {', '.join(failed)}")
         return Completed(message=f"{len(results)} stages are up to date")
 
-    graph(return_state=True)
+    end = graph(return_state=True)
+    for step in plan.steps:
+        if step.name not in results:  # Prefect itself came to grief
+            finish(Result(step.name, Outcome.SKIPPED, reason=f"flow {end.name}: {end.message}"))
     return {step.name: results[step.name] for step in plan.steps}
 
 
@@ -65,4 +68,4 @@ def _state_of(result: Result) -> PrefectState[str]:
         message = "" if result.outcome is Outcome.COMPLETED else "DVC: unchanged"
         return Completed(name=result.outcome.value, message=message, data=result.name)
     name = "Failed" if result.outcome is Outcome.FAILED else "Skipped"
-    return Failed(name=name, message="\n".join([result.reason, *result.tail]))
+    return Failed(name=name, message="\n".join([result.reason, *result.tail[-2:]]))
