@@ -78,3 +78,8 @@ def initial_weights(name: str) -> dict[str, Tensor] | None:
     if Path(name).name != name:
         raise InputError(f"weights: {name!r} must be a file name inside {WEIGHTS_FOLDER}")
     return read_weights(WEIGHTS_FOLDER / name)
+
+
+def initial_weights_files(name: str) -> tuple[Path, ...]:
+    """The file that `initial_weights(name)` reads in data/raw/weights, if it is one."""
+    return () if name == "none" or "_Weights." in name else (WEIGHTS_FOLDER / name,)

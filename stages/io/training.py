@@ -28,6 +28,7 @@ from models.fit import NonFiniteLossError, fit
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.memo import code_digest, memo_key
+from stages.io.samples import ImageFile
 
 BatchT = TypeVar("BatchT")
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -138,6 +139,29 @@ def train(
         raise InputError(f"{error}; a lower learning_rate may help") from error
     network.to("cpu").eval()
     return curve
+
+
+class TrainingImages:
+    """The images of a training stage by index, kept decoded in memory as long as they fit."""
+
+    def __init__(self, files: Sequence[ImageFile], *, budget: int = 1 << 30) -> None:
+        """Read nothing yet; `budget` is in bytes."""
+        self.files = files
+        self._left = budget
+        self._kept: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Uint8 RGB (3, H, W); not to be changed in place."""
+        image = self._kept.get(index)
+        if image is None:
+            image = torch.from_numpy(self.files[index].read()).permute(2, 0, 1).contiguous()
+            if image.numel() <= self._left:
+                self._left -= image.numel()
+                self._kept[index] = image
+        return image
 
 
 def set_training_threads() -> None:

@@ -1,0 +1,75 @@
+"""Class activation maps over several scales and the mirrored image, on the cells of the image."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+#: Added to the maximum; a class without evidence keeps a map of zeros.
+EPSILON = 1e-5
+
+
+def multiscale_cams(
+    class_maps: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    source_stride: int,
+    stride: int,
+) -> Tensor:
+    """Positive evidence summed over scales and flips; each class divided by its maximum + 1e-5.
+
+    Every map is read at the centres of the result's cells, whatever size the scaled image was
+    rounded to, so that nothing is stretched (the public code resizes maps to the image, border on
+    border, which moves them by up to half a cell).
+
+    Args:
+        class_maps: images (B, 3, h, w) -> (B, C, ceil(h / source_stride), ceil(w / source_stride)),
+            cell (i, j) centred on pixel ((i + 0.5) source_stride - 0.5, ...).
+        image: RGB in [0, 1], (3, H, W).
+        scales: factors of the image's size.
+        flip: also look at the mirrored image.
+        source_stride: pixels per cell of `class_maps`.
+        stride: pixels per cell of the result.
+
+    Returns:
+        (C, ceil(H / stride), ceil(W / stride)), in [0, 1).
+    """
+    height, width = image.shape[-2:]
+    rows = (torch.arange(-(-height // stride), device=image.device) + 0.5) * (stride / height)
+    columns = (torch.arange(-(-width // stride), device=image.device) + 0.5) * (stride / width)
+    found = []
+    for scale in scales:
+        size = [max(round(height * scale), 1), max(round(width * scale), 1)]
+        scaled = image if scale == 1 else TF.resize(image, size, antialias=True)
+        views = [scaled, scaled.flip(-1)] if flip else [scaled]
+        places = [columns, 1 - columns]
+        for view, x in zip(class_maps(torch.stack(views)), places, strict=False):
+            found.append(read_cells(view.relu(), rows * size[0], x * size[1], source_stride))
+    total = torch.stack(found).sum(0)
+    return total / (total.amax((1, 2), keepdim=True) + EPSILON)
+
+
+def read_cells(maps: Tensor, y: Tensor, x: Tensor, stride: int) -> Tensor:
+    """Maps on cells, read bilinearly where rows y and columns x cross; constant beyond the centres.
+
+    Args:
+        maps: (C, h, w) on cells of `stride` pixels.
+        y: (M,) in pixels from the image's upper edge (the first pixel's centre is at 0.5).
+        x: (N,) in pixels from the left edge.
+        stride: pixels per cell.
+
+    Returns:
+        (C, M, N).
+    """
+    height, width = maps.shape[-2:]
+    across = (2 * x / (width * stride) - 1).to(maps.dtype)
+    down = (2 * y / (height * stride) - 1).to(maps.dtype)
+    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
+    found = F.grid_sample(
+        maps[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return found[0]

@@ -1,0 +1,123 @@
+"""Class activation maps of each training image's tagged classes: several scales, and mirrored.
+
+Writes maps/<image_id>.npz (stages.io.maps), values in [0, 1) divided by each class's maximum. An
+image without tags gets a map without classes. Classes that are not tagged are never looked at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass as plain_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from models.cam import CamClassifier
+from models.ops.multiscale import multiscale_cams
+from stages.io.classifiers import ClassifierSpec, read_classifier
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.maps import ScoreMap, encode_score_map
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+from stages.io.samples import ImageFile, images_of_split, tags_by_image
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of this stage; params.yaml says what each is."""
+
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    flip: bool
+    stride: Annotated[int, Field(gt=0)]
+
+
+@plain_dataclass(frozen=True)
+class Item:
+    """One image and all that its maps depend on."""
+
+    image: ImageFile
+    tags: tuple[int, ...]
+    weights: Path
+    described: Path
+    params: Params
+
+    @property
+    def image_id(self) -> str:
+        """Which image."""
+        return self.image.image_id
+
+
+def classifier_infer(
+    params: Params, root: Path, images: Path, tags: Path, weights: Path, out: Path
+) -> None:
+    """Write the maps of every image of split train and count them in metrics.json.
+
+    Raises:
+        InputError: bad tables or weights, or a tag that the classifier does not know.
+    """
+    _, spec = _read_once(weights)
+    found = tags_by_image(tags)
+    items = []
+    for image in images_of_split(images, root, "train"):
+        present = found.get(image.image_id, ())
+        unknown = sorted(set(present) - set(spec.categories))
+        if unknown:
+            known = ", ".join(map(str, spec.categories))
+            raise InputError(
+                f"{tags}: image {image.image_id}: category {unknown[0]} is none of the "
+                f"classifier's ({known})"
+            )
+        items.append(Item(image, present, weights, weights.with_suffix(".json"), params))
+    stats = map_images(_maps, items, out, stage="classifier_infer")
+    metrics = {
+        "images": len(items),
+        "images_without_tags": sum(not item.tags for item in items),
+        "maps": int(sum(entry["maps"] for entry in stats)),
+        "empty_maps": int(sum(entry["empty"] for entry in stats)),
+    }
+    write_json(out / "metrics.json", metrics)
+
+
+def _maps(item: Item) -> Outcome:
+    """The maps of one image; a map is empty when no cell has evidence for its class."""
+    size = item.image.size
+    rows, columns = (-(-side // item.params.stride) for side in size)
+    cams = torch.zeros(0, rows, columns)
+    if item.tags:
+        network, spec = _read_once(item.weights)
+        picture = torch.from_numpy(item.image.read()).permute(2, 0, 1).float() / 255
+        with torch.inference_mode():
+            cams = multiscale_cams(
+                _class_maps_of(network, [spec.categories.index(tag) for tag in item.tags]),
+                picture,
+                scales=item.params.scales,
+                flip=item.params.flip,
+                source_stride=spec.output_stride,
+                stride=item.params.stride,
+            )
+    found = ScoreMap(
+        cams.numpy().astype(np.float16), np.array(item.tags, np.int64), size, item.params.stride
+    )
+    empty = int((cams.amax((1, 2)) == 0).sum()) if len(cams) else 0
+    files = {f"maps/{item.image_id}.npz": encode_score_map(found)}
+    return Outcome(files, {"maps": len(item.tags), "empty": empty})
+
+
+def _class_maps_of(network: CamClassifier, rows: list[int]) -> Callable[[Tensor], Tensor]:
+    return lambda images: network.class_maps(images)[:, rows]
+
+
+@cache
+def _read_once(weights: Path) -> tuple[CamClassifier, ClassifierSpec]:
+    """The classifier, read once per process."""
+    return read_classifier(weights)
+
+
+if __name__ == "__main__":
+    run(classifier_infer)

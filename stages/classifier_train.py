@@ -1,0 +1,196 @@
+"""Train the multi-label classifier whose activation maps become seeds (A2GNN section 3).
+
+It sees the training images and their tags, nothing else. metrics.json holds the losses and how well
+the training tags themselves are learned.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from models.backbones import freeze_batch_norm
+from models.cam import CamClassifier, tag_average_precision, tag_loss
+from models.fit import parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import augment
+from stages.io.checkpoints import initial_weights, initial_weights_files
+from stages.io.classifiers import ClassifierSpec, save_classifier
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.samples import images_of_split, tags_by_image
+from stages.io.tables import CATEGORIES, read_rows
+from stages.io.training import (
+    Checkpoint,
+    Precision,
+    TrainingImages,
+    set_training_threads,
+    train,
+    write_curve,
+)
+
+Strength = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of this stage; params.yaml says what each is."""
+
+    seed: Annotated[int, Field(ge=0)]
+    method: Literal["cam"]
+    backbone: Literal["resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2"]
+    width: Annotated[float, Field(gt=0)]
+    output_stride: Literal[8, 16]
+    weights: str
+    freeze_batch_norm: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    epochs: Annotated[int, Field(gt=0)]
+    batch: Annotated[int, Field(gt=0)]
+    crop: Annotated[int, Field(ge=16)]
+    scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    jitter: tuple[Strength, Strength, Strength, Annotated[float, Field(ge=0, le=0.5)]]
+    learning_rate: Annotated[float, Field(gt=0)]
+    head_factor: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    precision: Precision
+
+
+class Batch(NamedTuple):
+    """Images (B, 3, crop, crop) in [0, 1] and their tags (B, categories), 1 or 0."""
+
+    images: Tensor
+    tags: Tensor
+
+
+@plain_dataclass(frozen=True)
+class _Batches:
+    images: TrainingImages
+    tags: Tensor
+    params: Params
+
+    def __call__(self, generator: torch.Generator) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        params = self.params
+        for rows in shuffled(len(self.images), params.batch, generator):
+            views = [
+                augment(
+                    self.images[row],
+                    None,
+                    crop=params.crop,
+                    factors=params.scales,
+                    jitter=params.jitter,
+                    generator=generator,
+                )[0]
+                for row in rows
+            ]
+            yield Batch(torch.stack(views), self.tags[rows])
+
+
+def classifier_train(
+    params: Params, root: Path, images: Path, tags: Path, categories: Path, out: Path
+) -> None:
+    """Train on split train; writes weights.pt, weights.json, curve.csv and metrics.json.
+
+    Raises:
+        InputError: no training image, no category, a tag that is none of the categories, weights
+            that do not fit the backbone, or a loss that is not finite.
+    """
+    set_training_threads()
+    torch.manual_seed(params.seed)
+    labels = tuple(sorted(row["category"] for row in read_rows(categories, CATEGORIES)))
+    if not labels:
+        raise InputError(f"{categories}: no category")
+    files = images_of_split(images, root, "train")
+    truth = _tag_matrix([file.image_id for file in files], labels, tags)
+    spec = ClassifierSpec(
+        params.method, params.backbone, params.width, params.output_stride, labels
+    )
+    network = _network(params, spec)
+    groups = parameter_groups(
+        network.backbone,
+        [network.head],
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        head_factor=params.head_factor,
+    )
+    optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
+    pictures = TrainingImages(files)
+    inputs = (images, tags, categories, *initial_weights_files(params.weights))
+    with Checkpoint("classifier_train", params, inputs) as checkpoint:
+        curve = train(
+            network,
+            optimizer,
+            _Batches(pictures, truth, params),
+            _loss,
+            epochs=params.epochs,
+            steps=steps_per_epoch(len(files), params.batch),
+            seed=params.seed,
+            precision=params.precision,
+            checkpoint=checkpoint,
+        )
+        logits = _logits(network, pictures)
+        save_classifier(out / "weights.pt", network, spec)
+        write_curve(out / "curve.csv", curve)
+        metrics = {
+            "images": len(files),
+            "images_without_tags": int((truth.sum(1) == 0).sum()),
+            "categories": len(labels),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "loss": curve[-1]["loss"],
+            "tag_accuracy": float(((logits > 0) == (truth > 0)).float().mean()),
+            "tag_average_precision": tag_average_precision(logits, truth),
+        }
+        write_json(out / "metrics.json", metrics)
+
+
+def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    return {"tags": tag_loss(network(batch.images), batch.tags)}
+
+
+def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
+    try:
+        network = spec.build(dropout=params.dropout)
+        state = initial_weights(params.weights)
+        if state is not None:
+            network.backbone.load_pretrained(state)
+    except ValueError as error:
+        raise InputError(f"params.yaml: classifier_train.{error}") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"params.yaml: classifier_train.weights: {params.weights!r} does not fit "
+            f"{params.backbone}: {reason}"
+        ) from error
+    if params.freeze_batch_norm:
+        freeze_batch_norm(network)
+    return network
+
+
+def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], tags: Path) -> Tensor:
+    found = tags_by_image(tags)
+    matrix = torch.zeros(len(image_ids), len(labels))
+    for row, image_id in enumerate(image_ids):
+        for category in found.get(image_id, ()):
+            if category not in labels:
+                raise InputError(
+                    f"{tags}: image {image_id}: category {category} is not in {labels}"
+                )
+            matrix[row, labels.index(category)] = 1
+    return matrix
+
+
+@torch.no_grad()
+def _logits(network: CamClassifier, pictures: TrainingImages) -> Tensor:
+    """Logits of the whole images, one by one as their sizes differ: (images, categories)."""
+    views = (pictures[index][None].float() / 255 for index in range(len(pictures)))
+    return torch.cat([network(view) for view in views])
+
+
+if __name__ == "__main__":
+    run(classifier_train)
