@@ -1,0 +1,246 @@
+"""The final network, trained on one label source: the line's own labels, or the upper bound.
+
+A DeepLab head on the classifier's backbone, cross entropy on the labelled pixels. Nothing is
+measured here but the loss; stages/deeplab_eval.py does that on the validation images.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from models.backbones import build_backbone, freeze_batch_norm
+from models.deeplab import UNKNOWN, DeepLab, Head, segmentation_loss
+from models.fit import parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import augment
+from stages.io.checkpoints import read_weights, read_weights_params, save_weights
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.masks import LabelMap, read_label_map
+from stages.io.samples import ImageFile, images_of_split
+from stages.io.scores import read_class_names
+from stages.io.training import Checkpoint, Precision, set_training_threads, train, write_curve
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Numbers of the stage.
+
+    Attributes:
+        seed: of the head, shuffling, augmentation and dropout.
+        head: aspp (DeepLab-v3) | largefov (DeepLab-v2).
+        channels: of the head's hidden layers.
+        rates: dilations of the head, in cells.
+        output_stride: pixels per cell, 8 or 16.
+        epochs: passes over the images.
+        batch: images per step; two or more, for batch norm.
+        crop: side of a training crop, pixels.
+        scales: least and largest random factor of an image's size.
+        jitter: strengths of brightness, contrast, saturation and hue (models/ops/augment.py).
+        learning_rate: of the backbone's weights.
+        head_factor: the head learns so many times faster.
+        momentum: of SGD.
+        weight_decay: of weights.
+        freeze_batch_norm: the backbone's batch norm stays as the classifier left it.
+        precision: of the training arithmetic.
+    """
+
+    seed: Annotated[int, Field(ge=0)]
+    head: Literal["aspp", "largefov"]
+    channels: Annotated[int, Field(gt=0)]
+    rates: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+    output_stride: Literal[8, 16]
+    epochs: Annotated[int, Field(gt=0)]
+    batch: Annotated[int, Field(ge=2)]
+    crop: Annotated[int, Field(ge=32)]
+    scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    jitter: tuple[
+        Annotated[float, Field(ge=0)],
+        Annotated[float, Field(ge=0)],
+        Annotated[float, Field(ge=0)],
+        Annotated[float, Field(ge=0, le=0.5)],
+    ]
+    learning_rate: Annotated[float, Field(gt=0)]
+    head_factor: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    freeze_batch_norm: bool
+    precision: Precision
+
+
+class Batch(NamedTuple):
+    """RGB in [0, 1] (B, 3, crop, crop) and label values (B, crop, crop), 255 = unknown."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def deeplab_train(
+    params: Params,
+    root: Path,
+    images: Path,
+    categories: Path,
+    labels: Path,
+    classifier: Path,
+    out: Path,
+) -> None:
+    """Train on the training images that have a label map.
+
+    Writes weights.pt, weights.json, curve.csv and metrics.json below `out`. Where no image has a
+    label map (the upper bound of a data set without ground truth) there is nothing to train: only
+    weights.json and metrics.json are written, with 0 images.
+
+    Args:
+        params: see `Params`.
+        root: of the data set.
+        images: images.parquet.
+        categories: categories.parquet.
+        labels: folder of <image_id>.png, 255 = unknown.
+        classifier: weights.pt of classifier_train, of which the backbone is taken.
+        out: folder.
+
+    Raises:
+        InputError: a label map that does not fit its image or the categories, weights of another
+            network, or a loss that is not finite.
+    """
+    set_training_threads()
+    classes = max(read_class_names(categories)) + 1
+    every = images_of_split(images, root, "train")
+    samples = [sample for sample in every if (labels / f"{sample.image_id}.png").is_file()]
+    source = read_weights_params(classifier)
+    network_params = {
+        "backbone": source["backbone"],
+        "width": source["width"],
+        "output_stride": params.output_stride,
+        "classes": classes,
+        "head": params.head,
+        "channels": params.channels,
+        "rates": list(params.rates),
+    }
+    counts = {"images": len(samples), "images_without_labels": len(every) - len(samples)}
+    if not samples:
+        print(f"deeplab_train: no label map in {labels}; nothing to train on")
+        write_json(out / "weights.json", {"images": 0})
+        write_json(out / "metrics.json", counts)
+        return
+    for sample in samples:
+        read_labels(labels, sample, classes)  # so that a bad one stops the run now, not in an hour
+    network = build_network(params, network_params, classifier)
+    steps = steps_per_epoch(len(samples), params.batch)
+    optimizer = torch.optim.SGD(
+        parameter_groups(
+            network.backbone,
+            [network.head],
+            learning_rate=params.learning_rate,
+            weight_decay=params.weight_decay,
+            head_factor=params.head_factor,
+        ),
+        lr=params.learning_rate,
+        momentum=params.momentum,
+    )
+    inputs = (images, categories, labels, classifier)
+    with Checkpoint("deeplab_train", params, inputs) as checkpoint:
+        curve = train(
+            network,
+            optimizer,
+            partial(batches, params, samples, labels, classes),
+            loss,
+            epochs=params.epochs,
+            steps=steps,
+            seed=params.seed,
+            precision=params.precision,
+            checkpoint=checkpoint,
+        )
+        write_curve(out / "curve.csv", curve)
+        write_json(out / "metrics.json", counts | {"loss": round(curve[-1]["loss"], 4)})
+        content = {"images": len(samples), **network_params, "params": asdict(params)}
+        save_weights(out / "weights.pt", network.state_dict(), content)
+
+
+def build_network(
+    params: Params, network_params: Mapping[str, object], classifier: Path
+) -> DeepLab:
+    """A new head on the classifier's backbone.
+
+    Raises:
+        InputError: the weights do not fit the backbone that stands beside them.
+    """
+    torch.manual_seed(params.seed)
+    backbone = build_backbone(
+        str(network_params["backbone"]),
+        output_stride=params.output_stride,
+        width=float(str(network_params["width"])),
+    )
+    state = read_weights(classifier)
+    prefix = "backbone."
+    kept = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    try:
+        backbone.load_state_dict(kept, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{classifier}: not a {network_params['backbone']}: {reason}") from error
+    if params.freeze_batch_norm:
+        freeze_batch_norm(backbone)
+    head = Head(params.head, params.channels, params.rates)
+    return DeepLab(backbone, classes=int(str(network_params["classes"])), head=head)
+
+
+def batches(
+    params: Params,
+    samples: Sequence[ImageFile],
+    labels: Path,
+    classes: int,
+    generator: torch.Generator,
+) -> Iterator[Batch]:
+    """One epoch of augmented crops."""
+    for chosen in shuffled(len(samples), params.batch, generator):
+        views = []
+        for index in chosen:
+            image = torch.from_numpy(samples[index].read()).permute(2, 0, 1)
+            target = torch.from_numpy(read_labels(labels, samples[index], classes))
+            view = augment(
+                image,
+                target,
+                crop=params.crop,
+                factors=params.scales,
+                jitter=params.jitter,
+                generator=generator,
+            )
+            views.append(view)
+        pictures, targets = zip(*views, strict=True)
+        yield Batch(torch.stack(pictures), torch.stack(targets))
+
+
+def loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Cross entropy of the labelled pixels."""
+    return {"cross_entropy": segmentation_loss(network(batch.images), batch.labels)}
+
+
+def read_labels(labels: Path, sample: ImageFile, classes: int) -> LabelMap:
+    """The label map of an image.
+
+    Raises:
+        InputError: of another size than the image, or a value is no category.
+    """
+    path = labels / f"{sample.image_id}.png"
+    found = read_label_map(path)
+    if found.shape != sample.size:
+        raise InputError(f"{path}: expected size {sample.size} of its image, found {found.shape}")
+    foreign = np.unique(found[(found >= classes) & (found != UNKNOWN)])
+    if len(foreign):
+        raise InputError(
+            f"{path}: expected labels below {classes} or {UNKNOWN}, found {foreign[0]}"
+        )
+    return found
+
+
+if __name__ == "__main__":
+    run(deeplab_train)

@@ -1,0 +1,137 @@
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from models.backbones import build_backbone
+from stages.deeplab_train import Params, deeplab_train
+from stages.io.checkpoints import save_weights
+from stages.io.command import parse_section
+from stages.io.errors import InputError
+from stages.io.files import write_bytes
+from stages.io.masks import encode_label_map
+from stages.io.tables import CATEGORIES, IMAGES, write_table
+from stages.io.training import Checkpoint
+
+SECTION: dict[str, Any] = {
+    "seed": 0, "head": "aspp", "channels": 8, "rates": [1, 2], "output_stride": 16, "epochs": 2,
+    "batch": 2, "crop": 32, "scales": [0.75, 1.5], "jitter": [0.1, 0.1, 0.1, 0.0],
+    "learning_rate": 0.01, "head_factor": 10.0, "momentum": 0.9, "weight_decay": 1e-4,
+    "freeze_batch_norm": False, "precision": "32-true",
+}  # fmt: skip
+PARAMS = Params(**SECTION)
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    own = partial(Checkpoint, folder=tmp_path / "checkpoints")
+    monkeypatch.setattr("stages.deeplab_train.Checkpoint", own)
+    monkeypatch.setattr("stages.io.training.TRAINING_THREADS", 1)
+    generator = np.random.default_rng(0)
+    rows = []
+    for name in ("a", "b", "c", "v"):
+        file = tmp_path / "root" / f"{name}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(file)
+        md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+        split = "val" if name == "v" else "train"
+        rows.append({"image_id": name, "split": split, "file": file.name, "width": 48,
+                     "height": 40, "md5": md5})  # fmt: skip
+        labels = np.zeros((40, 48), dtype=np.uint8)
+        labels[10:30, 10:30] = 2
+        labels[0] = 255
+        write_bytes(tmp_path / "labels" / f"{name}.png", encode_label_map(labels))
+    write_table(tmp_path / "images.parquet", pd.DataFrame(rows), IMAGES)
+    names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
+    write_table(tmp_path / "categories.parquet", names, CATEGORIES)
+    torch.manual_seed(0)
+    backbone = build_backbone("mobilenet_v2", output_stride=16)
+    state = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+    state["head.weight"] = torch.zeros(2, 320)
+    save_weights(tmp_path / "weights.pt", state, {"backbone": "mobilenet_v2", "width": 1.0})
+    return {
+        "root": tmp_path / "root",
+        "images": tmp_path / "images.parquet",
+        "categories": tmp_path / "categories.parquet",
+        "labels": tmp_path / "labels",
+        "classifier": tmp_path / "weights.pt",
+        "out": tmp_path / "out",
+    }
+
+
+def test_same_inputs_give_the_same_bytes(paths: dict[str, Path]) -> None:
+    deeplab_train(PARAMS, **paths)
+    again = paths["out"].with_name("again")
+    deeplab_train(PARAMS, **(paths | {"out": again}))
+    names = {"weights.pt", "weights.json", "curve.csv", "metrics.json"}
+    assert {path.name for path in again.iterdir()} == names
+    for name in names:
+        assert (again / name).read_bytes() == (paths["out"] / name).read_bytes()
+    metrics = json.loads((again / "metrics.json").read_text())
+    assert set(metrics) == {"images", "images_without_labels", "loss"}
+    assert metrics["images"] == 3
+    assert len((again / "curve.csv").read_text().splitlines()) == 3
+
+
+def test_trains_the_backbone_unless_frozen_batch_norm(paths: dict[str, Path]) -> None:
+    key = "backbone.body.features.0.1.running_mean"
+    before = torch.load(paths["classifier"], weights_only=True)[key]
+    deeplab_train(PARAMS, **paths)
+    assert not torch.equal(torch.load(paths["out"] / "weights.pt", weights_only=True)[key], before)
+    deeplab_train(Params(**(SECTION | {"freeze_batch_norm": True})), **paths)
+    assert torch.equal(torch.load(paths["out"] / "weights.pt", weights_only=True)[key], before)
+
+
+def test_images_without_labels_are_left_out(paths: dict[str, Path]) -> None:
+    (paths["labels"] / "b.png").unlink()
+    deeplab_train(PARAMS, **paths)
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
+    assert (metrics["images"], metrics["images_without_labels"]) == (2, 1)
+
+
+def test_no_labels_at_all_is_said_and_leaves_no_weights(
+    paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deeplab_train(PARAMS, **(paths | {"labels": paths["out"].with_name("nowhere")}))
+    assert "nothing to train on" in capsys.readouterr().out
+    assert json.loads((paths["out"] / "weights.json").read_text()) == {"images": 0}
+    assert not (paths["out"] / "weights.pt").exists()
+
+
+def test_bad_label_maps_are_named_before_training(paths: dict[str, Path]) -> None:
+    write_bytes(paths["labels"] / "c.png", encode_label_map(np.full((40, 48), 7, np.uint8)))
+    with pytest.raises(InputError, match=r"c\.png: expected labels below 3 or 255, found 7"):
+        deeplab_train(PARAMS, **paths)
+    write_bytes(paths["labels"] / "c.png", encode_label_map(np.zeros((4, 4), np.uint8)))
+    with pytest.raises(InputError, match=r"c\.png: expected size \(40, 48\)"):
+        deeplab_train(PARAMS, **paths)
+    assert not paths["out"].exists()
+
+
+def test_weights_of_another_backbone_are_named(paths: dict[str, Path]) -> None:
+    wrong = {"backbone.body.conv1.weight": torch.zeros(1)}
+    save_weights(paths["classifier"], wrong, {"backbone": "mobilenet_v2", "width": 1.0})
+    with pytest.raises(InputError, match=r"weights\.pt: not a mobilenet_v2"):
+        deeplab_train(PARAMS, **paths)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("batch", 1, r"deeplab_train\.batch: .* greater than or equal to 2"),
+        ("head", "fcn", r"deeplab_train\.head: .*'aspp' or 'largefov'"),
+        ("rates", [], r"deeplab_train\.rates: "),
+        ("scales", [1.0], r"deeplab_train\.scales"),
+        ("chanels", 3, r"deeplab_train\.chanels: unknown key; did you mean 'channels'"),
+    ],
+)
+def test_bad_params_are_named(key: str, value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_section(Params, SECTION | {key: value}, "deeplab_train")
