@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stages.io.closure import import_closure
+from stages.io.errors import InputError
 from stages.io.files import write_bytes
 
 LIBRARIES = (
@@ -56,7 +57,11 @@ def code_digest(stage: str) -> str:
 
 
 def memo_key(code: str, item: object) -> str:
-    """Hash of `code` and of everything the item holds; a Path counts by the bytes of its file."""
+    """Hash of `code` and of everything the item holds; a Path counts by the bytes of its file.
+
+    Raises:
+        InputError: a file is missing.
+    """
     digest = hashlib.sha256(code.encode())
     _feed(digest, item)
     return digest.hexdigest()
@@ -64,7 +69,10 @@ def memo_key(code: str, item: object) -> str:
 
 def _feed(digest: "hashlib._Hash", value: object) -> None:
     if isinstance(value, Path):
-        status = value.stat()
+        try:
+            status = value.stat()
+        except OSError as error:
+            raise InputError(f"{value}: cannot be read: {error.strerror}") from error
         digest.update(_file_digest(value, status.st_mtime_ns, status.st_size).encode())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for entry in dataclasses.fields(value):

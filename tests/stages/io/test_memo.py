@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.io.errors import InputError
 from stages.io.memo import Outcome, keep_outcome, memo_key, read_outcome
 
 
@@ -65,3 +66,8 @@ def test_a_rewritten_file_gives_another_key(tmp_path: Path) -> None:
 def test_a_field_that_cannot_be_hashed_is_refused() -> None:
     with pytest.raises(TypeError, match="an item holds set"):
         memo_key("code", {1, 2})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="gone: cannot be read: No such file or directory"):
+        memo_key("code", Item("x", tmp_path / "gone", Inner(1.0)))
