@@ -1,0 +1,81 @@
+"""A data set of three photographs of 40 x 48: discs on a textured ground, their boxes and masks."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from stages.io.files import write_bytes
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
+
+SIZE = (40, 48)
+#: image_id -> (category, row, column, radius) of its discs; "empty" has none, "held" is for val.
+DISCS = {
+    "one": [(1, 20, 24, 9)],
+    "two": [(1, 14, 14, 8), (2, 24, 32, 10)],
+    "empty": [],
+    "held": [(2, 20, 20, 9)],
+}
+COLOURS = np.array([[40, 130, 60], [200, 60, 50], [60, 70, 210]])
+
+
+def draw(name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """The image and its true labels."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    labels = np.zeros(SIZE, np.uint8)
+    for category, row, column, radius in DISCS[name]:
+        labels[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = category
+    noise = np.random.default_rng(len(name)).normal(0, 12, (*SIZE, 3))
+    return np.clip(COLOURS[labels] + noise, 0, 255).astype(np.uint8), labels
+
+
+def write_discs(root: Path) -> dict[str, Path]:
+    """Write photographs and tables below `root`; returns root, images, instances, categories."""
+    images: list[dict[str, Any]] = []
+    instances: list[dict[str, Any]] = []
+    for name, discs in DISCS.items():
+        buffer = io.BytesIO()
+        Image.fromarray(draw(name)[0]).save(buffer, format="PNG")
+        write_bytes(root / "photos" / f"{name}.png", buffer.getvalue())
+        images.append(
+            {
+                "image_id": name,
+                "split": "val" if name == "held" else "train",
+                "file": f"photos/{name}.png",
+                "width": SIZE[1],
+                "height": SIZE[0],
+                "md5": hashlib.md5(buffer.getvalue()).hexdigest(),
+            }
+        )
+        for category, row, column, radius in discs:
+            instances.append(
+                {
+                    "image_id": name,
+                    "instance_id": len(instances) + 1,
+                    "category": category,
+                    "x0": column - radius,
+                    "y0": row - radius,
+                    "x1": column + radius + 1,
+                    "y1": row + radius + 1,
+                    "area": (2 * radius + 1) ** 2,
+                    "is_crowd": False,
+                    "mask": None,
+                    "score": 1.0,
+                }
+            )
+    paths = {name: root / f"{name}.parquet" for name in ("images", "instances", "categories")}
+    write_table(paths["images"], pd.DataFrame(images), IMAGES)
+    write_table(paths["instances"], pd.DataFrame(instances), INSTANCES)
+    names = pd.DataFrame({"category": [1, 2], "name": ["sun", "moon"]})
+    write_table(paths["categories"], names, CATEGORIES)
+    return {"root": root, **paths}
+
+
+def overlap(found: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
+    """Intersection over union."""
+    return float((found & true).sum() / (found | true).sum())

@@ -1,0 +1,129 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from stages.crf_refine import Params, crf_refine
+from stages.io import parallel
+from stages.io.errors import InputError
+from stages.io.files import write_bytes
+from stages.io.maps import ScoreMap, encode_score_map
+from stages.io.masks import encode_label_map, read_label_map
+from stages.io.memo import Memo
+from tests.stages.drawn_discs import DISCS, SIZE, draw, overlap, write_discs
+
+TRAIN = ("one", "two", "empty")
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.setenv("SEEDMASK_WORKERS", "1")
+    monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
+    written = write_discs(tmp_path)
+    del written["categories"]
+    return written | {"source": tmp_path / "source", "out": tmp_path / "out"}
+
+
+def params(**changes: object) -> Params:
+    numbers = {
+        "iterations": 5,
+        "gaussian_xy": 3.0,
+        "gaussian_compat": 3.0,
+        "bilateral_xy": 50.0,
+        "bilateral_rgb": 20.0,
+        "bilateral_compat": 10.0,
+        "label_confidence": 0.7,
+        "inside_boxes": True,
+    }
+    return Params(**(numbers | changes))  # type: ignore[arg-type]
+
+
+def shrunk(name: str, pixels: int = 3) -> np.ndarray:
+    true = draw(name)[1]
+    return np.where(ndimage.binary_erosion(true > 0, iterations=pixels), true, 0).astype(np.uint8)
+
+
+def write_scores(path: Path, name: str) -> None:
+    """A coarse guess: each disc, too large, with 0.6 of the probability."""
+    rows, columns = np.mgrid[2:40:4, 2:48:4] - 0.5
+    scores = [np.full(rows.shape, 0.4)]
+    for _, row, column, radius in DISCS[name]:
+        near = (rows - row) ** 2 + (columns - column) ** 2 < (radius + 4) ** 2
+        scores.append(np.where(near, 0.6, 0.0))
+    classes = np.array([0, *(disc[0] for disc in DISCS[name])], np.int64)
+    write_bytes(
+        path / f"{name}.npz",
+        encode_score_map(ScoreMap(np.array(scores, np.float16), classes, SIZE, 4)),
+    )
+
+
+def test_labels_grow_to_the_edges_of_the_photograph(paths: dict[str, Path]) -> None:
+    for name in TRAIN:
+        labels = shrunk(name)
+        labels[draw(name)[1] != labels] = 255
+        write_bytes(paths["source"] / f"{name}.png", encode_label_map(labels))
+    crf_refine(params(), **paths)
+    assert {path.name for path in paths["out"].iterdir()} == {f"{name}.png" for name in TRAIN}
+    for name in ("one", "two"):
+        found, true = read_label_map(paths["out"] / f"{name}.png"), draw(name)[1]
+        for category in {disc[0] for disc in DISCS[name]}:
+            before = overlap(shrunk(name) == category, true == category)
+            assert before < 0.6
+            assert overlap(found == category, true == category) > 0.95
+    np.testing.assert_array_equal(read_label_map(paths["out"] / "empty.png"), np.zeros(SIZE))
+
+
+def test_coarse_scores_become_labels_of_every_pixel(paths: dict[str, Path]) -> None:
+    for name in TRAIN:
+        write_scores(paths["source"], name)
+    crf_refine(params(), **paths)
+    for name in ("one", "two"):
+        found, true = read_label_map(paths["out"] / f"{name}.png"), draw(name)[1]
+        for category in {disc[0] for disc in DISCS[name]}:
+            assert overlap(found == category, true == category) > 0.95
+
+
+@pytest.mark.parametrize("inside_boxes", [True, False])
+def test_a_class_stays_inside_its_own_boxes(paths: dict[str, Path], inside_boxes: bool) -> None:
+    true = draw("two")[1]
+    wrong = np.where(true == 1, 2, np.where(true == 2, 1, 0)).astype(np.uint8)
+    for name in TRAIN:
+        labels = wrong if name == "two" else draw(name)[1]
+        write_bytes(paths["source"] / f"{name}.png", encode_label_map(labels))
+    crf_refine(params(inside_boxes=inside_boxes), **paths)
+    found = read_label_map(paths["out"] / "two.png")
+    overstepping = (found == 2) & (true == 1)
+    assert overstepping.any() == (not inside_boxes)
+
+
+def test_without_steps_a_complete_label_map_is_returned_unchanged(paths: dict[str, Path]) -> None:
+    for name in TRAIN:
+        write_bytes(paths["source"] / f"{name}.png", encode_label_map(draw(name)[1]))
+    crf_refine(params(iterations=0), **paths)
+    for name in TRAIN:
+        np.testing.assert_array_equal(read_label_map(paths["out"] / f"{name}.png"), draw(name)[1])
+
+
+def test_an_image_without_source_is_named(paths: dict[str, Path]) -> None:
+    paths["source"].mkdir()
+    with pytest.raises(InputError, match=r"source: neither one\.npz nor one\.png"):
+        crf_refine(params(), **paths)
+
+
+def test_a_source_of_another_size_is_refused(paths: dict[str, Path]) -> None:
+    for name in TRAIN:
+        labels = np.zeros((8, 9), np.uint8)
+        write_bytes(paths["source"] / f"{name}.png", encode_label_map(labels))
+    with pytest.raises(InputError, match=r"one\.png: size \(8, 9\); expected \(40, 48\)"):
+        crf_refine(params(), **paths)
+
+
+def test_scores_without_background_are_refused(paths: dict[str, Path]) -> None:
+    scores = np.ones((1, 40, 48), np.float16)
+    for name in TRAIN:
+        content = encode_score_map(ScoreMap(scores, np.array([3]), SIZE, 1))
+        write_bytes(paths["source"] / f"{name}.npz", content)
+    with pytest.raises(InputError, match=r"one\.npz: classes \[3\]; expected 0, the background"):
+        crf_refine(params(), **paths)

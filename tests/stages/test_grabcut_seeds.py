@@ -1,0 +1,83 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.grabcut_seeds import Params, grabcut_seeds
+from stages.io import parallel
+from stages.io.errors import InputError
+from stages.io.masks import read_label_map
+from stages.io.memo import Memo
+from tests.stages.drawn_discs import DISCS, SIZE, draw, overlap, write_discs
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.setenv("SEEDMASK_WORKERS", "1")
+    monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
+    written = write_discs(tmp_path)
+    del written["categories"]
+    return written | {"out": tmp_path / "out"}
+
+
+def test_every_box_becomes_the_object_inside_it(paths: dict[str, Path]) -> None:
+    grabcut_seeds(Params(seed=0, iterations=5), **paths)
+    for name in ("one", "two"):
+        true = draw(name)[1]
+        labels = read_label_map(paths["out"] / "labels" / f"{name}.png")
+        complete = read_label_map(paths["out"] / "complete" / f"{name}.png")
+        filled = read_label_map(paths["out"] / "filled" / f"{name}.png")
+        for category in {disc[0] for disc in DISCS[name]}:
+            assert overlap(labels == category, true == category) > 0.9
+            assert overlap(filled == category, true == category) < 0.85
+        np.testing.assert_array_equal(labels == 0, filled == 0)
+        np.testing.assert_array_equal(labels == 255, (filled != 0) & (complete == 0))
+        np.testing.assert_array_equal(complete, np.where(labels == 255, 0, labels))
+
+
+def test_only_training_images_are_labelled_and_those_without_boxes_are_background(
+    paths: dict[str, Path],
+) -> None:
+    grabcut_seeds(Params(seed=0, iterations=1), **paths)
+    for folder in ("labels", "complete", "filled"):
+        found = {path.stem for path in (paths["out"] / folder).iterdir()}
+        assert found == {"one", "two", "empty"}
+        empty = read_label_map(paths["out"] / folder / "empty.png")
+        np.testing.assert_array_equal(empty, np.zeros(SIZE))
+
+
+def test_degenerate_cuts_are_counted(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DISCS, "one", [(1, 20, 24, 60)])  # its box covers the image
+    written = write_discs(paths["root"])
+    assert written["instances"] == paths["instances"]
+    grabcut_seeds(Params(seed=0, iterations=5), **paths)
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
+    assert metrics == {
+        "images": 3,
+        "boxes": 3,
+        "boxes_kept_full": 0,
+        "boxes_filled_after_empty_cut": 0,
+        "boxes_filled_after_failed_cut": 1,
+    }
+    one = read_label_map(paths["out"] / "labels" / "one.png")
+    np.testing.assert_array_equal(one, np.ones(SIZE))
+
+
+def test_results_repeat_bit_for_bit(paths: dict[str, Path], tmp_path: Path) -> None:
+    grabcut_seeds(Params(seed=3, iterations=2), **paths)
+    (tmp_path / "memo").rename(tmp_path / "forgotten")
+    grabcut_seeds(Params(seed=3, iterations=2), **(paths | {"out": tmp_path / "again"}))
+    for path in paths["out"].rglob("*.png"):
+        assert (
+            path.read_bytes() == (tmp_path / "again" / path.relative_to(paths["out"])).read_bytes()
+        )
+
+
+def test_a_photograph_changed_since_the_dataset_stage_is_refused(paths: dict[str, Path]) -> None:
+    (paths["root"] / "photos" / "two.png").write_bytes(b"other")
+    with pytest.raises(InputError, match=r"two\.png: content changed since the dataset stage"):
+        grabcut_seeds(Params(seed=0, iterations=1), **paths)

@@ -1,0 +1,113 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.seeds import box_seeds
+from stages.io import parallel
+from stages.io.errors import InputError
+from stages.io.files import write_bytes
+from stages.io.maps import ScoreMap, encode_score_map
+from stages.io.masks import encode_label_map, read_label_map
+from stages.io.memo import Memo
+from stages.io.samples import boxes_by_image
+from stages.seeds_fuse import Params, seeds_fuse
+from tests.stages.drawn_discs import DISCS, SIZE, draw, write_discs
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """GrabCut seeds without error; activations that fall off from each disc's centre."""
+    monkeypatch.setenv("SEEDMASK_WORKERS", "1")
+    monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
+    written = write_discs(tmp_path)
+    boxes = boxes_by_image(written["instances"])
+    rows, columns = np.mgrid[2:40:4, 2:48:4] - 0.5
+    for name, discs in DISCS.items():
+        true = draw(name)[1]
+        corners = [box.corners for box in boxes.get(name, ())]
+        cuts = [true == disc[0] for disc in discs]
+        labels = box_seeds(corners, [disc[0] for disc in discs], cuts, SIZE)
+        write_bytes(tmp_path / "grabcut" / f"{name}.png", encode_label_map(labels))
+        cams = [
+            np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * (0.6 * radius) ** 2))
+            for _, row, column, radius in discs
+        ]
+        scores = np.array(cams, np.float16).reshape(len(discs), *rows.shape)
+        classes = np.array([disc[0] for disc in discs], np.int64)
+        content = encode_score_map(ScoreMap(scores, classes, SIZE, 4))
+        write_bytes(tmp_path / "cams" / f"{name}.npz", content)
+    return {
+        "images": written["images"],
+        "instances": written["instances"],
+        "cams": tmp_path / "cams",
+        "grabcut": tmp_path / "grabcut",
+        "out": tmp_path / "out",
+    }
+
+
+def params(**changes: object) -> Params:
+    numbers = {"threshold": 0.3, "confident_fraction": 0.4, "confident_rule": "agreement"}
+    return Params(**(numbers | changes))  # type: ignore[arg-type]
+
+
+def read(paths: dict[str, Path], folder: str, name: str) -> np.ndarray:
+    return read_label_map(paths["out"] / folder / f"{name}.png")
+
+
+def test_seeds_are_right_and_grow_fewer(paths: dict[str, Path]) -> None:
+    seeds_fuse(params(), **paths)
+    for name in ("one", "two"):
+        true = draw(name)[1]
+        counts = []
+        for folder in ("fused", "confident"):
+            labels = read(paths, folder, name)
+            known = labels != 255
+            np.testing.assert_array_equal(labels[known], true[known])
+            counts.append((known & (true != 0)).sum() / (true != 0).sum())
+        assert 0.5 < counts[0] < 1
+        assert 0.2 < counts[1] < 0.9 * counts[0]
+        assert set(np.unique(read(paths, "cam", name))) == {0, *(disc[0] for disc in DISCS[name])}
+
+
+def test_an_image_without_boxes_is_background(paths: dict[str, Path]) -> None:
+    seeds_fuse(params(), **paths)
+    for folder in ("cam", "fused", "confident"):
+        np.testing.assert_array_equal(read(paths, folder, "empty"), np.zeros(SIZE))
+        assert not (paths["out"] / folder / "held.png").exists()
+
+
+def test_the_printed_rule_keeps_all_fused_seeds(paths: dict[str, Path]) -> None:
+    seeds_fuse(params(confident_rule="printed"), **paths)
+    for name in ("one", "two"):
+        np.testing.assert_array_equal(read(paths, "confident", name), read(paths, "fused", name))
+
+
+def test_a_class_that_the_activations_miss_is_taken_from_grabcut(paths: dict[str, Path]) -> None:
+    scores = np.zeros((1, 10, 12), np.float16)
+    content = encode_score_map(ScoreMap(scores, np.array([1]), SIZE, 4))
+    write_bytes(paths["cams"] / "one.npz", content)
+    seeds_fuse(params(), **paths)
+    grabcut = read_label_map(paths["grabcut"] / "one.png")
+    np.testing.assert_array_equal(read(paths, "fused", "one"), grabcut)
+    np.testing.assert_array_equal(read(paths, "confident", "one"), grabcut)
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
+    assert metrics["boxes"] == 3
+    assert metrics["boxes_without_their_class_in_cam"] == 1
+    shares = metrics["confident_share_of_box_pixels"], metrics["fused_share_of_box_pixels"]
+    assert 0 < shares[0] < shares[1] < 1
+
+
+def test_a_map_of_another_size_is_refused(paths: dict[str, Path]) -> None:
+    labels = np.zeros((40, 44), np.uint8)
+    write_bytes(paths["grabcut"] / "two.png", encode_label_map(labels))
+    with pytest.raises(InputError, match=r"two\.png: size \(40, 44\); expected \(40, 48\)"):
+        seeds_fuse(params(), **paths)
+
+
+def test_missing_activations_are_named(paths: dict[str, Path]) -> None:
+    (paths["cams"] / "one.npz").unlink()
+    with pytest.raises(InputError, match=r"one\.npz: cannot be read: No such file"):
+        seeds_fuse(params(), **paths)
