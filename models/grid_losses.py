@@ -1,0 +1,158 @@
+"""Losses of a network on a grid of cells whose labels are on pixels (A2GNN eq. 13, 21, 22)."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from models.affinity_attention import compressed_rows
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
+IMAGENET_STD = np.array([0.229, 0.224, 0.225])
+NEGLIGIBLE = 1e-6  # kernel values below are dropped; they hold less than 1e-6 of its sum
+
+
+def cells_on_pixels(
+    values: Tensor, grid: tuple[int, int], size: tuple[int, int], stride: int
+) -> Tensor:
+    """Values of the cells interpolated to pixels, constant beyond the outermost centres.
+
+    Args:
+        values: [N, C].
+        grid: (h, w) cells.
+        size: (H, W) pixels.
+        stride: pixels per cell.
+
+    Returns:
+        [C, H, W].
+    """
+    cells = values.t().reshape(1, -1, *grid)
+    full = (grid[0] * stride, grid[1] * stride)
+    pixels = F.interpolate(cells, size=full, mode="bilinear", align_corners=False)[0]
+    return pixels[:, : size[0], : size[1]]
+
+
+def seed_weights(
+    seeds: Tensor, classes: int, average: Literal["mean", "balanced"], dtype: torch.dtype
+) -> Tensor:
+    """The share of each labelled pixel in the cross entropy (eq. 21), at the row of its class.
+
+    Minus the sum of these times the log-probabilities is the loss.
+
+    Args:
+        seeds: int64 [H W] row of the class, 0 = background, -1 = unlabelled.
+        classes: how many rows, C.
+        average: mean: one mean over all labelled pixels (paper); balanced: the mean over the
+            background plus the mean over the foreground (public code).
+        dtype: of the weights.
+
+    Returns:
+        [C, H W]; all 0 without labels.
+    """
+    weights = torch.zeros(classes, len(seeds), dtype=dtype, device=seeds.device)
+    parts = [seeds >= 0] if average == "mean" else [seeds == 0, seeds > 0]
+    for part in parts:
+        pixels = part.nonzero()[:, 0]
+        if len(pixels):
+            weights[seeds[pixels], pixels] = 1 / len(pixels)
+    return weights
+
+
+def cell_colours(image: npt.NDArray[np.uint8], stride: int) -> npt.NDArray[np.float32]:
+    """Mean colours of the cells in ImageNet's normalisation, the units of sigma_rgb.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        stride: pixels per cell; a cell cut by the border repeats the outermost pixels.
+
+    Returns:
+        float32 [ceil(H / stride) * ceil(W / stride), 3].
+    """
+    height, width = image.shape[:2]
+    rows, columns = -(-height // stride), -(-width // stride)
+    missing = ((0, rows * stride - height), (0, columns * stride - width), (0, 0))
+    cells = np.pad(image, missing, mode="edge").reshape(rows, stride, columns, stride, 3)
+    means = cells.mean(axis=(1, 3), dtype=np.float64).reshape(-1, 3) / 255
+    normalised: npt.NDArray[np.float32] = ((means - IMAGENET_MEAN) / IMAGENET_STD).astype(
+        np.float32
+    )
+    return normalised
+
+
+def colour_kernel(
+    colours: npt.NDArray[np.floating],
+    grid: tuple[int, int],
+    *,
+    sigma_xy: float,
+    sigma_rgb: float,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """G of eq. 13 over all pairs of nodes, as a sparse matrix; values below 1e-6 are left out.
+
+    The norms are squared, as in the public code: a Gaussian.
+
+    Args:
+        colours: [N, 3] normalised RGB of the cells.
+        grid: (h, w), N = h * w.
+        sigma_xy: in cells.
+        sigma_rgb: in units of `colours`.
+        dtype: of the kernel.
+        device: of the kernel.
+
+    Returns:
+        Sparse CSR [N, N], symmetric, empty diagonal.
+    """
+    nodes = grid[0] * grid[1]
+    position = np.stack(np.divmod(np.arange(nodes), grid[1]), 1)
+    points = np.concatenate([position / sigma_xy, colours / sigma_rgb], 1, dtype=np.float64)
+    squares = (points * points).sum(1)
+    farthest = -2 * math.log(NEGLIGIBLE)
+    starts, columns, values = [np.zeros(1, np.int64)], [], []
+    block = max(1, 2**20 // nodes)
+    for first in range(0, nodes, block):
+        rows = slice(first, min(first + block, nodes))
+        distance = squares[rows, None] + squares - 2 * (points[rows] @ points.T)
+        near = distance < farthest
+        near[np.arange(rows.stop - first), np.arange(first, rows.stop)] = False
+        starts.append(near.sum(1))
+        columns.append(np.nonzero(near)[1])
+        values.append(np.exp(-0.5 * np.maximum(distance[near], 0)))
+    return compressed_rows(
+        torch.from_numpy(np.concatenate(starts).cumsum()).to(device, torch.int32),
+        torch.from_numpy(np.concatenate(columns)).to(device, torch.int32),
+        torch.from_numpy(np.concatenate(values)).to(device, dtype),
+        (nodes, nodes),
+    )
+
+
+def regularized_loss(probabilities: Tensor, kernel: Tensor) -> Tensor:
+    """Eq. 22, read as Potts: the mean over nodes of sum_b G_ab (1 - <O_a, O_b>).
+
+    As printed, over all pairs of classes, it is a constant; the public code has this reading.
+
+    Args:
+        probabilities: [N, C].
+        kernel: sparse CSR [N, N], symmetric.
+    """
+    loss: Tensor = _Potts.apply(probabilities, kernel)
+    return loss
+
+
+class _Potts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, kernel: Tensor) -> Tensor:
+        spread = kernel @ probabilities
+        ctx.save_for_backward(spread)
+        return (kernel.values().sum() - (probabilities * spread).sum()) / len(probabilities)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (spread,) = ctx.saved_tensors
+        return spread * (-2 * gradient / len(spread)), None

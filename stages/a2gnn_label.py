@@ -1,0 +1,201 @@
+"""A graph network per image, trained on its confident seeds, labels the image (A2GNN eq. 16-28).
+
+Writes maps/<id>.npz, the probabilities of the classes present on the graph's grid, and
+labels/<id>.png, the most probable class of each pixel. Each image is a training run of its own:
+nothing is shared between images, and neither their order nor the number of workers matters.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from models.a2gnn import Settings, label_image
+from models.grid_losses import cell_colours
+from models.ops.boxes import inside_own_boxes
+from models.ops.cells import cells_to_pixels
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_json
+from stages.io.graphs import read_graph
+from stages.io.maps import ScoreMap, encode_score_map
+from stages.io.masks import encode_label_map, read_label_map
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """Section a2gnn_label of params.yaml; see `models.a2gnn.Settings`."""
+
+    seed: Annotated[int, Field(ge=0)]
+    hidden: Annotated[int, Field(gt=0)]
+    layers: Annotated[int, Field(gt=0)]
+    beta: Annotated[float, Field(ge=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    first_epochs: Annotated[int, Field(ge=0)]
+    second_epochs: Annotated[int, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    cross_entropy: Literal["mean", "balanced"]
+    multi_point: Annotated[float, Field(ge=0)]
+    points: Literal["probability", "logit"]
+    regularizer: Annotated[float, Field(ge=0)]
+    sigma_xy: Annotated[float, Field(gt=0)]
+    sigma_rgb: Annotated[float, Field(gt=0)]
+    consistency: bool
+    inside_boxes: bool
+
+    def settings(self) -> Settings:
+        """The numbers of the method alone."""
+        return Settings(
+            hidden=self.hidden,
+            layers=self.layers,
+            beta=self.beta,
+            dropout=self.dropout,
+            first_epochs=self.first_epochs,
+            second_epochs=self.second_epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            cross_entropy=self.cross_entropy,
+            multi_point=self.multi_point,
+            points=self.points,
+            regularizer=self.regularizer,
+            sigma_xy=self.sigma_xy,
+            sigma_rgb=self.sigma_rgb,
+            consistency=self.consistency,
+        )
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image's work."""
+
+    image: ImageFile
+    boxes: tuple[Box, ...]
+    graph: Path
+    seeds: Path
+    params: Params
+
+    @property
+    def image_id(self) -> str:
+        """Which image."""
+        return self.image.image_id
+
+
+def a2gnn_label(
+    params: Params, root: Path, images: Path, instances: Path, graphs: Path, seeds: Path, out: Path
+) -> None:
+    """Label every training image that has a graph and confident seeds.
+
+    Args:
+        params: section a2gnn_label.
+        root: the data set's folder.
+        images: images.parquet.
+        instances: instances.parquet.
+        graphs: folder of <id>.npz graphs.
+        seeds: folder of <id>.png confident seeds.
+        out: gets maps/, labels/ and metrics.json.
+
+    Raises:
+        InputError: a missing or unfitting input.
+    """
+    boxes = boxes_by_image(instances)
+    items = [
+        Item(
+            image,
+            boxes.get(image.image_id, ()),
+            graphs / f"{image.image_id}.npz",
+            seeds / f"{image.image_id}.png",
+            params,
+        )
+        for image in images_of_split(images, root, "train")
+    ]
+    for item in items:
+        for path in (item.graph, item.seeds):
+            if not path.is_file():
+                raise InputError(f"{path}: missing; every training image needs one")
+    stats = map_images(label_one, items, out, stage="a2gnn_label")
+    trained = [stat for stat in stats if stat["classes"] > 1]
+    write_json(
+        out / "metrics.json",
+        {
+            "images": len(items),
+            "images_with_objects": len(trained),
+            "mean_final_loss": _mean([stat["loss"] for stat in trained]),
+            "seed_pixels": int(sum(stat["seeds"] for stat in stats)),
+            "seed_pixels_left_out_last": int(sum(stat["removed"] for stat in stats)),
+            "mean_foreground": _mean([stat["foreground"] for stat in stats]),
+        },
+    )
+
+
+def label_one(item: Item) -> Outcome:
+    """Train on one image and label it."""
+    torch.set_num_threads(1)  # the images run side by side; two threads on one cost 3.7x
+    graph = read_graph(item.graph)
+    seeds = read_label_map(item.seeds)
+    size = item.image.size
+    if graph.size != size:
+        raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
+    if seeds.shape != size:
+        raise InputError(f"{item.seeds}: size {seeds.shape}; expected {size}, that of the image")
+    corners = [box.corners for box in item.boxes]
+    categories = [box.category for box in item.boxes]
+    labelled = label_image(
+        features=graph.features,
+        edges=graph.edges,
+        offsets=graph.offsets,
+        grid=graph.grid,
+        stride=graph.stride,
+        seeds=seeds,
+        colours=cell_colours(item.image.read(), graph.stride),
+        boxes=corners,
+        categories=categories,
+        settings=item.params.settings(),
+        generator=torch.Generator().manual_seed(_seed_of(item)),
+    )
+    scores = cells_to_pixels(labelled.probabilities, size, graph.stride)
+    if item.params.inside_boxes:
+        allowed = inside_own_boxes(corners, categories, labelled.classes, size)
+        scores[~allowed] = -1
+    values = np.array(labelled.classes, dtype=np.uint8)
+    labels = values[scores.argmax(0)]
+    score_map = ScoreMap(
+        labelled.probabilities.astype(np.float16),
+        np.array(labelled.classes, dtype=np.int64),
+        size,
+        graph.stride,
+    )
+    return Outcome(
+        files={
+            f"maps/{item.image_id}.npz": encode_score_map(score_map),
+            f"labels/{item.image_id}.png": encode_label_map(labels),
+        },
+        stats={
+            "classes": len(labelled.classes),
+            "loss": labelled.loss,
+            "seeds": labelled.seeds,
+            "removed": labelled.removed,
+            "foreground": float((labels > 0).mean()),
+        },
+    )
+
+
+def _seed_of(item: Item) -> int:
+    """A seed of its own for each image, whatever the order."""
+    text = f"{item.params.seed} {item.image_id}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
+
+
+if __name__ == "__main__":
+    run(a2gnn_label)
