@@ -76,13 +76,14 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
 
 def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     graph = repo.index.graph
-    stages = {stage.addressing: stage for stage in repo.index.stages}
+    stages = {_name(stage): stage for stage in repo.index.stages}
     upstream = {
-        name: tuple(above.addressing for above in graph.successors(stage))
+        name: tuple(_name(above) for above in graph.successors(stage))
         for name, stage in stages.items()
     }
     order = list(_ordered(_resolve(targets, list(stages)), upstream))
-    changes = repo.status(targets=order)
+    with repo.lock:
+        changes = {name: _changes(stages[name]) for name in order}
     recorded = _recorded(root / "dvc.lock")
     produced = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
     steps: dict[str, Step] = {}
@@ -97,13 +98,23 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
             steps[name] = Step(name, above, State.BLOCKED, f"needs {blocked[0]}")
         elif name not in recorded:
             steps[name] = Step(name, above, State.MUST_RUN, "never run")
-        elif name in changes:
+        elif changes[name]:
             steps[name] = Step(name, above, State.MUST_RUN, explain(changes[name]))
         elif pending:
             steps[name] = Step(name, above, State.WAITING, f"after {', '.join(pending)}")
         else:
             steps[name] = Step(name, above, State.UNCHANGED)
     return Plan(tuple(steps[name] for name in order))
+
+
+def _name(stage: Any) -> str:
+    """As dvc.yaml has it; DVC's own `addressing` depends on the current folder."""
+    return str(getattr(stage, "name", None) or stage.addressing)
+
+
+def _changes(stage: Any) -> list[Any]:
+    """DVC's status entries; empty when the stage is up to date."""
+    return next(iter(stage.status(check_updates=True).values()), [])
 
 
 def _resolve(targets: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -1,0 +1,132 @@
+"""A small repository of our shape, with stages that take a fraction of a second."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+HERE = Path(__file__).resolve().parents[2]
+
+STAGE = """
+import os, signal, sys, time
+from pathlib import Path
+from typing import ClassVar
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from stages.io.command import run
+from stages.io.files import write_bytes
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    value: int
+    seconds: float
+    fail: bool
+
+
+def {name}(params: Params, source: Path | None = None, out: Path | None = None) -> None:
+    assert out is not None
+    text = source.read_text() if source else ""
+    print("{name} starts in", os.getpid(), flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    for part in range(5):
+        time.sleep(params.seconds / 5)
+        write_bytes(out / f"{{part}}.txt", f"{{text}}{name} {{params.value}} {{part}}\\n".encode())
+    if params.fail:
+        raise RuntimeError("{name} was told to fail")
+    write_bytes(out.with_suffix(".txt"), f"{{text}}{name} {{params.value}}\\n".encode())
+
+
+if __name__ == "__main__":
+    run({name})
+"""
+
+
+class MiniRepository:
+    """A git and DVC repository: `first` -> `left`, `right` -> `last` (of left), each 0.1 s.
+
+    Attributes:
+        root: its folder.
+    """
+
+    graph: ClassVar = {"first": None, "left": "first", "right": "first", "last": "left"}
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(
+            HERE / "pipelines", root / "pipelines", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        (root / "stages").mkdir()
+        for name in ("__init__.py", "io"):
+            source = HERE / "stages" / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, root / "stages" / name)
+        dvc_yaml, params = ["stages:"], []
+        for name, source in self.graph.items():
+            (root / "stages" / f"{name}.py").write_text(STAGE.format(name=name))
+            option = f" --source data/{source}.txt" if source else ""
+            deps = f"    deps: [data/{source}.txt]\n" if source else ""
+            dvc_yaml.append(
+                f"  {name}:\n"
+                f"    cmd: python -m stages.{name}{option} --out data/{name}\n"
+                f"{deps}    params: [{name}]\n"
+                f"    outs: [data/{name}, data/{name}.txt]"
+            )
+            params.append(f"{name}:\n  value: 1 # a number\n  seconds: 0.1\n  fail: false\n")
+        (root / "dvc.yaml").write_text("\n".join(dvc_yaml) + "\n")
+        (root / "params.yaml").write_text("# Four stages.\n\n" + "\n".join(params))
+        (root / "presets").mkdir()
+        shutil.copy(root / "params.yaml", root / "presets/default.yaml")
+        (root / "presets/slow.yaml").write_text("left:\n  seconds: 3.0\n")
+        (root / ".dvc").mkdir()
+        shutil.copy(HERE / ".dvc/config", root / ".dvc/config")
+        shutil.copy(HERE / ".dvcignore", root / ".dvcignore")
+        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+
+    def set(self, section: str, key: str, value: object) -> None:
+        """Change one number of params.yaml."""
+        path = self.root / "params.yaml"
+        head, mark, rest = path.read_text().partition(f"{section}:\n")
+        lines = rest.split("\n")
+        index = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{key}:"))
+        lines[index] = f"  {key}: {value}"
+        path.write_text(head + mark + "\n".join(lines))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`python -m pipelines ARGUMENTS...` in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines", *arguments],
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "COLUMNS": "120"},
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """`python -m pipelines ARGUMENTS...`: its exit code and all it printed."""
+        process = self.start(*arguments)
+        text, _ = process.communicate(timeout=120)
+        return process.returncode, text
+
+    def outputs(self) -> dict[str, str]:
+        """All files below data/ that stages made."""
+        files = sorted((self.root / "data").rglob("*.txt"))
+        return {str(path.relative_to(self.root)): path.read_text() for path in files}
+
+    def processes(self) -> list[psutil.Process]:
+        """The living processes that work in it."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                alive = process.status() != psutil.STATUS_ZOMBIE
+                if alive and Path(process.cwd()).is_relative_to(self.root):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+                continue
+        return found

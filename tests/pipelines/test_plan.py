@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines.plan import Plan, State, explain, make_plan
+from stages.io.errors import InputError
+from tests.pipelines.mini_repository import MiniRepository
+
+
+def states(plan: Plan) -> dict[str, State]:
+    return {step.name: step.state for step in plan.steps}
+
+
+def test_a_new_workspace_must_run_everything(mini: MiniRepository) -> None:
+    plan = make_plan(mini.root)
+    assert states(plan) == dict.fromkeys(mini.graph, State.MUST_RUN)
+    assert {step.reason for step in plan.steps} == {"never run"}
+    assert plan.by_name["last"].upstream == ("left",)
+
+
+def test_a_target_brings_what_it_depends_on_and_no_more(mini: MiniRepository) -> None:
+    assert list(states(make_plan(mini.root, ["last"]))) == ["first", "left", "last"]
+
+
+def test_an_unknown_target_is_refused_with_a_suggestion(mini: MiniRepository) -> None:
+    with pytest.raises(InputError, match=r"no stage 'lats'; did you mean 'last'\?"):
+        make_plan(mini.root, ["lats"])
+
+
+def test_after_a_run_all_is_unchanged_and_a_changed_number_reaches_what_is_below(
+    mini: MiniRepository,
+) -> None:
+    assert mini.run("run", "--local")[0] == 0
+    assert not make_plan(mini.root).pending
+    mini.set("left", "value", 2)
+    plan = make_plan(mini.root)
+    assert states(plan) == {
+        "first": State.UNCHANGED,
+        "left": State.MUST_RUN,
+        "right": State.UNCHANGED,
+        "last": State.WAITING,
+    }
+    assert plan.by_name["left"].reason == "left modified"
+    assert plan.by_name["last"].reason == "after left"
+
+
+def test_a_missing_source_blocks_its_stage_and_those_below(mini: MiniRepository) -> None:
+    path = mini.root / "dvc.yaml"
+    text = path.read_text()
+    path.write_text(
+        text.replace("[data/first.txt]\n    params: [left]", "[brought.txt]\n    params: [left]")
+    )
+    plan = make_plan(mini.root)
+    assert states(plan)["left"] is State.BLOCKED
+    assert plan.by_name["left"].reason == "brought.txt is missing"
+    assert plan.by_name["last"].reason == "needs left"
+    assert states(plan)["right"] is State.MUST_RUN
+
+
+def test_planning_changes_nothing(mini: MiniRepository) -> None:
+    before = sorted(path for path in mini.root.rglob("*") if ".dvc" not in path.parts)
+    make_plan(mini.root)
+    after = sorted(path for path in mini.root.rglob("*") if ".dvc" not in path.parts)
+    assert after == before
+
+
+def test_a_broken_dvc_yaml_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages:\n  a:\n    command: x\n")
+    with pytest.raises(InputError, match=r"dvc\.yaml"):
+        make_plan(tmp_path)
+
+
+def test_reasons_are_cut_short() -> None:
+    changes = [{"changed deps": {name: "modified" for name in "abcde"}}, "changed command"]
+    assert explain(changes) == "a modified, b modified, c modified, 3 more"

@@ -1,0 +1,194 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.workspace import drop_dead_locks
+from tests.pipelines.mini_repository import MiniRepository
+
+EXPECTED = "first 1\nleft 1\nlast 1\n"
+
+
+def await_line(mini: MiniRepository, text: str, log: str, seconds: float = 60) -> None:
+    """Until a stage has printed `text`."""
+    path = mini.root / ".seedmask/logs" / f"{log}.log"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{log} did not print {text!r} within {seconds} s")
+
+
+def assert_no_process_within(mini: MiniRepository, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while alive := mini.processes():
+        assert time.monotonic() < end, f"still at work: {alive}"
+        time.sleep(0.05)
+
+
+def test_a_run_makes_everything_and_a_second_run_does_nothing(mini: MiniRepository) -> None:
+    code, text = mini.run("run", "--local")
+    assert code == 0, text
+    assert "4 completed" in text
+    assert "[left] left starts in" in text
+    assert mini.outputs()["data/last.txt"] == EXPECTED
+    began = time.monotonic()
+    code, text = mini.run("run", "--local")
+    assert code == 0
+    assert text.startswith("Everything is up to date: 4 stages unchanged.")
+    assert time.monotonic() - began < 10
+
+
+def test_only_what_a_changed_number_reaches_runs_again(mini: MiniRepository) -> None:
+    mini.run("run", "--local")
+    mini.set("left", "value", 2)
+    code, text = mini.run("run", "--local")
+    assert code == 0
+    assert "2 cached, 2 completed" in text
+    mini.set("left", "value", 1)
+    code, text = mini.run("run", "--local")
+    assert "2 cached, 2 restored" in text
+    assert mini.outputs()["data/last.txt"] == EXPECTED
+
+
+def test_a_target_runs_with_what_it_depends_on(mini: MiniRepository) -> None:
+    code, _ = mini.run("run", "left", "--local")
+    assert code == 0
+    assert not (mini.root / "data/right").exists()
+    assert not (mini.root / "data/last").exists()
+
+
+def test_independent_stages_run_at_the_same_time(mini: MiniRepository) -> None:
+    mini.run("run", "first", "--local")
+    for name in ("left", "right"):
+        mini.set(name, "seconds", 4.0)
+    process = mini.start("run", "--local", "--jobs", "2")
+    await_line(mini, "starts in", "left")
+    await_line(mini, "starts in", "right", seconds=10)
+    assert not (mini.root / "data/left.txt").exists()
+    assert process.wait(60) == 0
+
+
+def test_one_job_at_a_time_when_asked(mini: MiniRepository) -> None:
+    code, text = mini.run("run", "--local", "--jobs", "1")
+    assert code == 0
+    lines = [line for line in text.splitlines() if "Running" in line or "Completed" in line]
+    assert ["Running" in line for line in lines] == [True, False] * 4
+
+
+def test_a_failed_branch_leaves_the_other_running_and_the_summary_says_what_to_do(
+    mini: MiniRepository,
+) -> None:
+    mini.set("left", "fail", "true")
+    code, text = mini.run("run", "--local")
+    assert code == 1
+    summary = text[text.index("4 stages in") :]
+    assert "2 completed" in summary
+    assert "left failed" in summary
+    assert "RuntimeError: left was told to fail" in summary
+    assert "last was skipped: needs left" in summary
+    assert summary.strip().endswith("To go on from here: python -m pipelines run --local")
+    assert "data/right.txt" in mini.outputs()
+    mini.set("left", "fail", "false")
+    code, text = mini.run("run", "--local")
+    assert code == 0
+    assert "2 cached, 2 completed" in text
+
+
+def test_a_typo_in_params_is_refused_before_any_work(mini: MiniRepository) -> None:
+    path = mini.root / "params.yaml"
+    path.write_text(path.read_text().replace("seconds: 0.1", "secnds: 0.1", 1))
+    code, text = mini.run("run", "--local")
+    assert code == 1
+    assert "params.yaml: first.secnds: unknown key; did you mean 'seconds'?" in text
+    assert not (mini.root / "data").exists()
+
+
+def test_a_second_run_says_who_holds_the_workspace(mini: MiniRepository) -> None:
+    mini.set("first", "seconds", 5.0)
+    process = mini.start("run", "--local")
+    await_line(mini, "starts in", "first")
+    code, text = mini.run("run", "--local")
+    assert code == 1
+    assert f"another run holds this workspace (process {process.pid}" in text
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_stage_outlives_a_run_that_is_ended(
+    mini: MiniRepository, number: signal.Signals
+) -> None:
+    mini.set("first", "seconds", 60.0)
+    process = mini.start("run", "--local")
+    await_line(mini, "starts in", "first")
+    process.send_signal(number)
+    assert process.wait(10) == {2: 130, 15: 143, 9: -9}[number]
+    assert_no_process_within(mini, 5)
+    mini.set("first", "seconds", 0.1)
+    assert mini.run("run", "--local")[0] == 0
+    assert mini.outputs()["data/last.txt"] == EXPECTED
+
+
+@pytest.mark.parametrize("victim", ["leash", "dvc", "stage"])
+def test_no_stage_outlives_what_started_it(mini: MiniRepository, victim: str) -> None:
+    mini.set("first", "seconds", 60.0)
+    process = mini.start("run", "first", "--local")
+    await_line(mini, "starts in", "first")
+    words = {"leash": "leash.py", "dvc": "--wait-for-lock", "stage": "stages.first"}
+    for found in mini.processes():
+        command = found.cmdline()
+        if words[victim] in " ".join(command) and (victim == "leash" or "-S" not in command):
+            found.kill()
+            break
+    text, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "first failed" in text
+    assert_no_process_within(mini, 5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_at_a_random_moment_the_same_command_finishes_equally(
+    mini: MiniRepository, seed: int
+) -> None:
+    process = mini.start("run", "--local")
+    time.sleep(random.Random(seed).uniform(0.5, 4.0))
+    for found in [psutil.Process(process.pid), *mini.processes()]:
+        try:
+            found.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait(10)
+    assert_no_process_within(mini, 5)
+    code, text = mini.run("run", "--local")
+    assert code == 0, text
+    expected = {"first": "first 1\n", "left": "first 1\nleft 1\n", "right": "first 1\nright 1\n"}
+    for name, content in {**expected, "last": EXPECTED}.items():
+        assert mini.outputs()[f"data/{name}.txt"] == content
+    assert len(mini.outputs()) == 4 * 6
+
+
+def test_locks_of_the_dead_are_dropped_and_those_of_the_living_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rwlock"
+    path.write_text('{"read": {"a": [{"pid": 1, "cmd": "dvc repro"}]}, "write": {}}')
+    drop_dead_locks(path)
+    assert not path.exists(), "process 1 is no DVC"
+    path.write_text('{"read": {"a": [{"p')
+    drop_dead_locks(path)
+    assert not path.exists(), "cut short"
+    script = tmp_path / "dvc.py"
+    script.write_text("import time; time.sleep(60)")
+    dvc = subprocess.Popen([sys.executable, str(script)])
+    try:
+        path.write_text(f'{{"write": {{"a": {{"pid": {dvc.pid}, "cmd": "dvc repro"}}}}}}')
+        drop_dead_locks(path)
+        assert path.exists()
+    finally:
+        dvc.kill()
+        dvc.wait()
