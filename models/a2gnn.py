@@ -31,6 +31,7 @@ from models.consistency import check_directions, consistent_seeds, seeds_in_boxe
 from models.grid_losses import (
     cells_on_pixels,
     colour_kernel,
+    interpolation_matrix,
     regularized_loss,
     seed_weights,
 )
@@ -188,6 +189,10 @@ class Problem:
         self.seeds = torch.from_numpy(rows[seeds].ravel()).to(device)
         self.boxes: list[PixelBox] = [pixel_box(box, self.size) for box in boxes]
         self.rows = [self.classes.index(category) for category in categories]
+        self.down, self.across = (
+            interpolation_matrix(cells, pixels, stride, dtype).to(device)
+            for cells, pixels in zip(grid, self.size, strict=True)
+        )
         self.box_seeds = seeds_in_boxes(
             self.seeds, self.boxes, self.rows, self.size, grid[1], stride
         )
@@ -232,7 +237,7 @@ def image_loss(
     settings, neighbours = problem.settings, problem.neighbours
     weights, hidden = network(problem.features, neighbours, beta=settings.beta, kept=kept)
     logits = attend(weights, hidden @ network.output, neighbours)
-    on_pixels = cells_on_pixels(logits, problem.grid, problem.size, problem.stride)
+    on_pixels = cells_on_pixels(logits, problem.down, problem.across)
     log_probabilities = F.log_softmax(on_pixels, dim=0)
     targets, removed = problem.weights_of_seeds, 0
     loss = logits.new_zeros(())
@@ -387,6 +392,13 @@ def train_network(
 
 
 def dropout_mask(nodes: int, settings: Settings, generator: torch.Generator) -> Tensor:
-    """[nodes, hidden] of 0 and 1 / (1 - dropout), the next one of the generator."""
-    drawn = torch.rand(nodes, settings.hidden, generator=generator, device=generator.device)
-    return (drawn >= settings.dropout) / (1 - settings.dropout)
+    """[nodes, hidden] of 0 and 1 / (1 - dropout), the next one of the generator.
+
+    A byte decides on each value, so that the probability is rounded to 1/256.
+    """
+    total = nodes * settings.hidden
+    words = torch.empty(-(-total // 8), dtype=torch.int64, device=generator.device)
+    drawn = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
+    dropped = round(256 * settings.dropout)
+    kept = (drawn[:total] >= dropped).reshape(nodes, settings.hidden)
+    return kept / (1 - dropped / 256)

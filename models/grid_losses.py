@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -17,24 +16,33 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 NEGLIGIBLE = 1e-6  # kernel values below are dropped; they hold less than 1e-6 of its sum
 
 
-def cells_on_pixels(
-    values: Tensor, grid: tuple[int, int], size: tuple[int, int], stride: int
-) -> Tensor:
-    """Values of the cells interpolated to pixels, constant beyond the outermost centres.
+def interpolation_matrix(cells: int, pixels: int, stride: int, dtype: torch.dtype) -> Tensor:
+    """Linear interpolation along one side: [pixels, cells], two shares that sum to 1 in each row.
+
+    Cell i is centred on pixel (i + 0.5) stride - 0.5; beyond the outermost centres the value is
+    constant.
+    """
+    source = ((torch.arange(pixels, dtype=dtype) + 0.5) / stride - 0.5).clamp_(0, cells - 1)
+    first = source.floor().long()[:, None]
+    share = source[:, None] - first
+    matrix = torch.zeros(pixels, cells, dtype=dtype)
+    matrix.scatter_add_(1, first, 1 - share)
+    return matrix.scatter_add_(1, (first + 1).clamp_(max=cells - 1), share)
+
+
+def cells_on_pixels(values: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Bilinear interpolation as two matrix products, which are faster than torch's own.
 
     Args:
-        values: [N, C].
-        grid: (h, w) cells.
-        size: (H, W) pixels.
-        stride: pixels per cell.
+        values: [h w, C] of the cells.
+        down: [H, h] from `interpolation_matrix`.
+        across: [W, w].
 
     Returns:
         [C, H, W].
     """
-    cells = values.t().reshape(1, -1, *grid)
-    full = (grid[0] * stride, grid[1] * stride)
-    pixels = F.interpolate(cells, size=full, mode="bilinear", align_corners=False)[0]
-    return pixels[:, : size[0], : size[1]]
+    cells = values.t().reshape(-1, down.shape[1], across.shape[1])
+    return down @ (cells @ across.t())
 
 
 def seed_weights(
