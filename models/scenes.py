@@ -1,0 +1,475 @@
+"""Drawn scenes: textured creatures on cluttered ground, for the embedded data set.
+
+What makes them hard, and for which part of the box line:
+
+* Every class shows itself by a small head alone. The body's shape is partly shared between the
+  classes (one in three has a plain blob), its colours and its texture wholly: a classifier that
+  learns from tags looks at heads, so class activation maps are partial.
+* Bodies carry two tones in a pattern (stripes, dots, checks), and one tone often comes from the
+  ground of the same scene: colour models leak and leave holes, so GrabCut is right where colours
+  differ and wrong where they repeat. Ground is noise, soft blobs and gradients, never a pattern:
+  what tells a body from the ground is texture, which features of a network see and colours do not.
+* Things of no class (stones, poles) take the bodies' colours and stand in and around the boxes.
+* Legs, tails, arms and feelers are 2 to 5 pixels thin and fill little of their box.
+* One to four objects, often of one class, overlap; boxes are tight around what is visible.
+* A slanting illumination and sensor noise shift colours within one object.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+NAMES = ("person", "dog", "fish", "beetle", "bird")
+FINE = 2  # drawing is done at this many sub-pixels a side, then averaged
+GROUND_TONE = 0.12  # the share of bodies with a tone of the ground: how often GrabCut fails
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+Points = Sequence[tuple[float, float]]
+_Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One drawn image.
+
+    Attributes:
+        image: uint8 RGB [H, W, 3].
+        categories: label values 1..5, one per object; see NAMES.
+        masks: bool [H, W] of the visible part of each object; none is empty, none overlap.
+    """
+
+    image: npt.NDArray[np.uint8]
+    categories: tuple[int, ...]
+    masks: tuple[Bools, ...]
+
+
+@dataclass(frozen=True)
+class _Pose:
+    """Where an object stands: local coordinates have the object within about [-0.5, 0.5]."""
+
+    centre: tuple[float, float]
+    scale: float
+    angle: float
+    flip: float
+
+    def points(self, points: Points) -> npt.NDArray[np.int32]:
+        """Local (x, y) to fine pixels with 4 fractional bits."""
+        local = np.array(points, dtype=np.float64) * [self.flip, 1.0]
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        turned = local @ np.array([[cos, sin], [-sin, cos]])
+        fine = (turned * self.scale + self.centre) * FINE
+        return np.asarray(np.rint(fine * 16), dtype=np.int32)
+
+    def local(self, window: "_Window") -> tuple[Floats, Floats]:
+        """Local coordinates of the fine pixels of a window: two arrays of its shape."""
+        rows = np.arange(window[0].start, window[0].stop, dtype=np.float32)
+        columns = np.arange(window[1].start, window[1].stop, dtype=np.float32)
+        x = ((columns + 0.5) / FINE - self.centre[0])[None]
+        y = ((rows + 0.5) / FINE - self.centre[1])[:, None]
+        cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
+        u = (x * cos + y * sin) * np.float32(self.flip / self.scale)
+        v = (y * cos - x * sin) * np.float32(1 / self.scale)
+        return u.astype(np.float32), v.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Body:
+    """Parts in local coordinates: filled outlines, limbs (path, width), and the head."""
+
+    outlines: tuple[Points, ...]
+    limbs: tuple[tuple[Points, float], ...]
+    head: tuple[float, float, float]  # x, y, radius
+
+
+def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+    """Draw a scene of one to four objects.
+
+    Args:
+        rng: decides everything.
+        size: (H, W) in pixels, at least 48 each.
+    """
+    fine = (size[0] * FINE, size[1] * FINE)
+    ground = _ground(rng, fine)
+    canvas = ground.copy()
+    for _ in range(rng.integers(2, 5)):
+        _draw_thing(rng, canvas, size)
+    count = int(rng.choice([1, 2, 3, 4], p=[0.15, 0.3, 0.33, 0.22]))
+    categories: list[int] = []
+    covers: list[Bools] = []
+    heads: list[Bools] = []
+    for _ in range(40):
+        if len(covers) == count:
+            break
+        again = bool(categories) and rng.random() < 0.15
+        category = categories[-1] if again else int(rng.integers(1, len(NAMES) + 1))
+        pose = _pose(rng, size)
+        body = _body(rng, category)
+        cover, head = _cover(body, pose, fine)
+        if not _room(cover, head, covers, heads):
+            continue
+        _paint(rng, canvas, ground, (cover, head), pose, body, category)
+        covers = [earlier & ~cover for earlier in covers] + [cover]
+        heads = [*heads, head]
+        categories.append(category)
+    if rng.random() < 0.5:
+        covers = _draw_pole_in_front(rng, canvas, ground, covers)
+    image = _photograph(rng, canvas, size)
+    masks = tuple(_average(cover.astype(np.float32), size) > 0.5 for cover in covers)
+    return Scene(image, tuple(categories), masks)
+
+
+# --- ground and things of no class -----------------------------------------------------------
+
+
+def _noise(rng: np.random.Generator, size: tuple[int, int], cell: float, octaves: int) -> Floats:
+    """Smooth noise in [0, 1]; its largest features are `cell` fine pixels wide."""
+    total = np.zeros(size, dtype=np.float32)
+    for octave in range(octaves):
+        step = max(cell / 2**octave, 2.0)
+        grid = rng.random((int(size[0] / step) + 3, int(size[1] / step) + 3), dtype=np.float32)
+        total += cv2.resize(grid, size[::-1], interpolation=cv2.INTER_CUBIC) * 0.6**octave
+    low, high = np.percentile(total[::8, ::8], [2, 98])
+    return np.asarray(np.clip((total - low) / (high - low + 1e-6), 0, 1), dtype=np.float32)
+
+
+def _hsv(hue: float, saturation: float, value: float) -> Floats:
+    """RGB 0..255 of a hue in degrees, a saturation and a value in [0, 1]."""
+    colour = np.array([[[hue, saturation, value]]], dtype=np.float32)
+    return np.asarray(cv2.cvtColor(colour, cv2.COLOR_HSV2RGB)[0, 0] * 255, dtype=np.float32)
+
+
+def _dull(rng: np.random.Generator) -> Floats:
+    """A colour of the ground."""
+    return _hsv(rng.uniform(0, 360), rng.uniform(0.05, 0.5), rng.uniform(0.3, 0.8))
+
+
+def _bright(rng: np.random.Generator) -> Floats:
+    """A colour of bodies, and of some things of no class."""
+    return _hsv(rng.uniform(0, 360), rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.95))
+
+
+def _mix(first: Floats, second: Floats, share: Floats) -> Floats:
+    """Two colours mixed by a map of shares [h, w]: [h, w, 3]."""
+    return (first + (second - first) * share[..., None]).astype(np.float32)
+
+
+def _window(cover: Bools) -> _Window:
+    """The smallest window around a cover that is not empty."""
+    rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _near(rng: np.random.Generator, colour: Floats, spread: float) -> Floats:
+    return np.clip(colour + rng.normal(0, spread, 3), 10, 245).astype(np.float32)
+
+
+def _ground(rng: np.random.Generator, fine: tuple[int, int]) -> Floats:
+    """Two to four regions with wavy borders, each noise, blobs or a gradient."""
+    layers = int(rng.integers(2, 4))
+    ground = _ground_layer(rng, fine)
+    for _ in range(layers - 1):
+        share = _noise(rng, fine, fine[1] * rng.uniform(0.35, 0.7), 3)
+        edge = 1 / (1 + np.exp(-(share - rng.uniform(0.45, 0.65)) * 60))
+        ground += (_ground_layer(rng, fine) - ground) * edge[..., None].astype(np.float32)
+    return ground
+
+
+def _ground_layer(rng: np.random.Generator, fine: tuple[int, int]) -> Floats:
+    first = _dull(rng)
+    second = _near(rng, first, 35)
+    kind = rng.integers(3)
+    if kind == 0:  # rough noise
+        share = _noise(rng, fine, rng.uniform(10, 40), 4)
+    elif kind == 1:  # soft blobs
+        share = (_noise(rng, fine, rng.uniform(24, 50), 1) > 0.6).astype(np.float32)
+        share = np.asarray(cv2.GaussianBlur(share, (0, 0), 4.0), dtype=np.float32)
+    else:  # a gradient
+        rows, columns = np.mgrid[: fine[0], : fine[1]].astype(np.float32)
+        angle = rng.uniform(0, 2 * np.pi)
+        slope = rows / fine[0] * np.sin(angle) + columns / fine[1] * np.cos(angle)
+        share = (slope - slope.min()) / np.ptp(slope)
+    return _mix(first, second, share.astype(np.float32))
+
+
+def _ground_colour(rng: np.random.Generator, ground: Floats) -> Floats:
+    """A colour that stands somewhere on the ground, nearly."""
+    spot = ground[rng.integers(ground.shape[0]), rng.integers(ground.shape[1])]
+    return _near(rng, spot, 8)
+
+
+def _draw_thing(rng: np.random.Generator, canvas: Floats, size: tuple[int, int]) -> None:
+    """A stone of noise with a soft shade, anywhere; it belongs to no class."""
+    pose = _Pose(
+        (rng.uniform(0, size[1]), rng.uniform(0, size[0])),
+        float(rng.uniform(20, 55)),
+        float(rng.uniform(0, 2 * np.pi)),
+        1.0,
+    )
+    cover = _fill((_blob(rng, 0.5, 0.3, 0.25),), (), pose, canvas.shape[:2])
+    if not cover.any():
+        return
+    window = _window(cover)
+    inside = cover[window]
+    first = _bright(rng) if rng.random() < 0.5 else _dull(rng)
+    colours = _mix(first, _near(rng, first, 30), _noise(rng, inside.shape, 16, 4))
+    _, v = pose.local(window)
+    canvas[window][inside] = (colours * (1 - 0.5 * v)[..., None])[inside]
+
+
+def _draw_pole_in_front(
+    rng: np.random.Generator, canvas: Floats, ground: Floats, covers: list[Bools]
+) -> list[Bools]:
+    """A thin pole before everything, where it leaves at least 4/5 of every object visible."""
+    height, width = canvas.shape[:2]
+    x = rng.uniform(0, width)
+    top, bottom = (round(x), -5), (round(x + rng.uniform(-40, 40)), height + 5)
+    pole = np.zeros((height, width), dtype=np.uint8)
+    thickness = int(rng.integers(2, 5) * FINE)
+    cv2.line(pole, top, bottom, 1, thickness, cv2.LINE_8)
+    cut = pole.astype(bool)
+    colour = _near(rng, _ground_colour(rng, ground), 20)
+    grain = _noise(rng, (height, width), 12, 3)
+    if any((cover & cut).sum() > 0.2 * cover.sum() for cover in covers):
+        return covers
+    canvas[cut] = _mix(colour, _near(rng, colour, 25), grain)[cut]
+    return [cover & ~cut for cover in covers]
+
+
+# --- objects ---------------------------------------------------------------------------------
+
+
+def _pose(rng: np.random.Generator, size: tuple[int, int]) -> _Pose:
+    height, width = size
+    return _Pose(
+        (rng.uniform(0.14, 0.86) * width, rng.uniform(0.18, 0.82) * height),
+        float(rng.uniform(0.42, 0.8) * min(size)),
+        float(rng.normal(0, 0.3)),
+        float(rng.choice([-1.0, 1.0])),
+    )
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> Points:
+    turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    px, py = rx * np.cos(turns), ry * np.sin(turns)
+    cos, sin = np.cos(angle), np.sin(angle)
+    corners = zip(x + px * cos - py * sin, y + px * sin + py * cos, strict=True)
+    return [(float(a), float(b)) for a, b in corners]
+
+
+def _blob(rng: np.random.Generator, rx: float, ry: float, wobble: float) -> Points:
+    turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    radius = np.ones(60)
+    for wave in (2, 3, 4):
+        radius += rng.normal(0, wobble / wave) * np.cos(wave * turns + rng.uniform(0, 6.28))
+    radius = np.clip(radius, 0.5, 1.5)
+    corners = zip(rx * radius * np.cos(turns), ry * radius * np.sin(turns), strict=True)
+    return [(float(a), float(b)) for a, b in corners]
+
+
+def _body(rng: np.random.Generator, category: int) -> _Body:
+    def vary(value: float, share: float = 0.2) -> float:
+        return float(value * rng.uniform(1 - share, 1 + share))
+
+    makers: tuple[Callable[[Callable[..., float]], _Body], ...] = (
+        _person,
+        _dog,
+        _fish,
+        _beetle,
+        _bird,
+    )
+    body = makers[category - 1](vary)
+    if category > 1 and rng.random() < 0.33:
+        x, y, radius = body.head
+        trunk = _blob(rng, vary(0.34), vary(0.27), 0.25)
+        limbs = tuple(limb for limb in body.limbs if rng.random() < 0.5)
+        body = _Body((trunk,), (*limbs, (((0.0, 0.0), (x, y)), vary(0.1))), (x, y, radius))
+    return body
+
+
+def _person(vary: Callable[..., float]) -> _Body:
+    hip, shoulder = 0.12, -0.24
+    stride, reach, hand = vary(0.13, 0.7), vary(0.2, 0.3), vary(0.08, 2.0)
+    legs = [(((side * 0.06, hip), (side * stride, 0.48)), vary(0.12)) for side in (-1, 1)]
+    arms = [
+        (((side * 0.1, shoulder + 0.05), (side * reach, side * hand)), vary(0.085))
+        for side in (-1, 1)
+    ]
+    left, right = vary(0.15), vary(0.15)
+    trunk = [(-0.15, shoulder), (0.15, shoulder), (right, hip + 0.06), (-left, hip + 0.06)]
+    return _Body((trunk,), (*legs, *arms), (0.0, -0.36, vary(0.14, 0.1)))
+
+
+def _dog(vary: Callable[..., float]) -> _Body:
+    rx, ry = vary(0.32), vary(0.18)
+    legs = [
+        (((x * rx, 0.0), (x * rx + vary(0.02, 2.0), vary(0.34))), vary(0.08))
+        for x in (-0.85, -0.5, 0.45, 0.8)
+    ]
+    tail = (((-rx, -0.03), (-rx - 0.08, -0.1), (-rx - 0.1, -vary(0.22))), vary(0.05))
+    neck = (((0.8 * rx, 0.0), (0.34, -0.16)), vary(0.16))
+    return _Body((_ellipse(0, 0, rx, ry),), (*legs, tail, neck), (0.36, -0.18, vary(0.14, 0.1)))
+
+
+def _fish(vary: Callable[..., float]) -> _Body:
+    rx, ry = vary(0.34), vary(0.22)
+    tail = [(-0.6 * rx, 0.0), (-rx - 0.16, -vary(0.2)), (-rx - 0.08, 0.0), (-rx - 0.16, vary(0.2))]
+    fin = [(-0.16, -0.6 * ry), (-0.14, -ry - vary(0.08)), (0.12, -0.8 * ry)]
+    belly = [(-0.1, 0.8 * ry), (-0.14, ry + vary(0.08)), (0.1, 0.8 * ry)]
+    outlines = (_ellipse(0, 0, rx, ry), tail, fin, belly)
+    return _Body(outlines, (), (rx * 0.8, 0.0, vary(0.14, 0.1)))
+
+
+def _beetle(vary: Callable[..., float]) -> _Body:
+    rx, ry = vary(0.3), vary(0.24)
+    legs = [
+        (((x, 0.0), (x * 1.3, side * vary(0.27)), (x * 1.7, side * vary(0.33))), vary(0.05))
+        for x in (-0.16, 0.01, 0.15)
+        for side in (-1, 1)
+    ]
+    head = rx + 0.03
+    feelers = [(((head, 0.0), (head + 0.16, side * vary(0.14))), vary(0.035)) for side in (-1, 1)]
+    return _Body((_ellipse(0, 0, rx, ry),), (*legs, *feelers), (head, 0.0, vary(0.14, 0.1)))
+
+
+def _bird(vary: Callable[..., float]) -> _Body:
+    rx, ry = vary(0.3), vary(0.19)
+    wing = [(0.16, -0.03), (0.0, -vary(0.36)), (-0.24, -vary(0.3)), (-0.2, 0.0)]
+    tail = [(-0.6 * rx, -0.1), (-rx - 0.18, vary(0.05, 2.0)), (-rx - 0.12, 0.14), (-0.5 * rx, 0.12)]
+    legs = [(((x, 0.05), (x + 0.04, vary(0.32))), vary(0.05)) for x in (-0.04, 0.09)]
+    neck = (((0.6 * rx, 0.0), (0.28, -0.2)), vary(0.14))
+    trunk = _ellipse(0, 0, rx, ry, -0.2)
+    return _Body((trunk, wing, tail), (*legs, neck), (0.29, -0.22, vary(0.14, 0.1)))
+
+
+def _fill(
+    outlines: Sequence[Points],
+    limbs: Sequence[tuple[Points, float]],
+    pose: _Pose,
+    fine: tuple[int, ...],
+) -> Bools:
+    cover = np.zeros(fine[:2], dtype=np.uint8)
+    for outline in outlines:
+        cv2.fillPoly(cover, [pose.points(outline)], 1, cv2.LINE_8, shift=4)
+    for path, width in limbs:
+        thickness = max(round(width * pose.scale * FINE), 2 * FINE)
+        corners = [pose.points(path)]
+        cv2.polylines(cover, corners, False, 1, thickness, cv2.LINE_8, shift=4)
+    return cover.astype(bool)
+
+
+def _cover(body: _Body, pose: _Pose, fine: tuple[int, int]) -> tuple[Bools, Bools]:
+    """(whole object, its head) on the fine canvas."""
+    x, y, radius = body.head
+    head = _fill((_ellipse(x, y, radius, radius),), (), pose, fine)
+    return _fill(body.outlines, body.limbs, pose, fine) | head, head
+
+
+def _room(cover: Bools, head: Bools, covers: Sequence[Bools], heads: Sequence[Bools]) -> bool:
+    """Whether the object may stand here: mostly in the picture, and hiding no other too much."""
+    border = np.concatenate([head[0], head[-1], head[:, 0], head[:, -1]])
+    if not head.any() or border.any() or cover.sum() < 500 * FINE:
+        return False
+    for earlier, its_head in zip(covers, heads, strict=True):
+        if (earlier & cover).sum() > 0.25 * earlier.sum():
+            return False
+        if (its_head & cover).sum() > 0.1 * its_head.sum():
+            return False
+    return True
+
+
+def _pattern(rng: np.random.Generator, u: Floats, v: Floats) -> Floats:
+    """Stripes, dots or checks over local pixels: shares in [0, 1] of the second tone."""
+    angle = rng.uniform(0, np.pi)
+    period = rng.uniform(6.0, 9.0)
+    a = (u * np.cos(angle) + v * np.sin(angle)) * (2 * np.pi / period)
+    b = (-u * np.sin(angle) + v * np.cos(angle)) * (2 * np.pi / period)
+    kind = rng.integers(3)
+    if kind == 0:
+        wave = np.sin(a + 0.5 * np.sin(0.4 * b))
+    elif kind == 1:
+        wave = np.sin(a) * np.sin(b) * 2
+    else:
+        wave = np.sin(a) + np.sin(b) - 0.4
+    return np.asarray(1 / (1 + np.exp(-5 * wave)), dtype=np.float32)
+
+
+def _two_tones(rng: np.random.Generator, ground: Floats) -> tuple[Floats, Floats]:
+    """Two tones far enough apart to see the pattern; often one is the ground's."""
+    for _ in range(50):
+        first = _ground_colour(rng, ground) if rng.random() < GROUND_TONE else _bright(rng)
+        second = _bright(rng)
+        if np.abs(first - second).sum() > 130:
+            break
+    return first, second
+
+
+def _emblem(category: int, u: Floats, v: Floats) -> Floats:
+    """The head of a class: RGB [h, w, 3] over coordinates with the head's rim at radius 1."""
+    radius = np.hypot(u, v)
+    turn = np.arctan2(v, u)
+    if category == 1:  # a face: skin, hair above, two eyes
+        inner, outer = (228.0, 176.0, 140.0), (52.0, 34.0, 26.0)
+        eyes = np.hypot(np.abs(u) - 0.38, v - 0.05) < 0.2
+        chosen = (v < -0.35) | eyes
+    elif category == 2:  # a target: red rings on white
+        inner, outer = (240.0, 236.0, 228.0), (196.0, 32.0, 40.0)
+        chosen = ((radius > 0.3) & (radius < 0.62)) | (radius > 0.88)
+    elif category == 3:  # yellow and black quarters
+        inner, outer = (238.0, 206.0, 40.0), (24.0, 24.0, 28.0)
+        chosen = np.sin(2 * turn) > 0
+    elif category == 4:  # a blue cross on white
+        inner, outer = (232.0, 238.0, 244.0), (28.0, 62.0, 190.0)
+        chosen = (np.abs(u) < 0.26) | (np.abs(v) < 0.26)
+    else:  # a green disc with a bright core
+        inner, outer = (20.0, 92.0, 48.0), (170.0, 250.0, 120.0)
+        chosen = radius < 0.5
+    return np.where(chosen[..., None], outer, inner).astype(np.float32)
+
+
+def _paint(
+    rng: np.random.Generator,
+    canvas: Floats,
+    ground: Floats,
+    covers: tuple[Bools, Bools],
+    pose: _Pose,
+    body: _Body,
+    category: int,
+) -> None:
+    cover, head = covers
+    window = _window(cover)
+    picture, inside = canvas[window], cover[window]
+    u, v = pose.local(window)
+    first, second = _two_tones(rng, ground)
+    colours = _mix(first, second, _pattern(rng, u * pose.scale, v * pose.scale))
+    shade = 1 + rng.uniform(-0.5, 0.5) * u + rng.uniform(-0.5, 0.5) * v
+    picture[inside] = (colours * shade[..., None])[inside]
+    tint = rng.uniform(0.82, 1.12, 3)
+    x, y, radius = body.head
+    window = _window(head)
+    u, v = pose.local(window)
+    emblem = _emblem(category, (u - x) / radius, (v - y) / radius) * tint
+    canvas[window][head[window]] = emblem.astype(np.float32)[head[window]]
+
+
+# --- the camera ------------------------------------------------------------------------------
+
+
+def _average(values: Floats, size: tuple[int, int]) -> Floats:
+    shape = (size[0], FINE, size[1], FINE, *values.shape[2:])
+    return np.asarray(values.reshape(shape).mean(axis=(1, 3)), dtype=np.float32)
+
+
+def _photograph(
+    rng: np.random.Generator, canvas: Floats, size: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    """Sub-pixels averaged, a slanting illumination, sensor noise, 8 bits."""
+    image = _average(canvas, size)
+    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = (rows / size[0] - 0.5) * np.sin(angle) + (columns / size[1] - 0.5) * np.cos(angle)
+    lit = image * (1 + 0.45 * slope)[..., None] + rng.normal(0, 4.0, image.shape)
+    return np.asarray(np.clip(np.rint(lit), 0, 255), dtype=np.uint8)
