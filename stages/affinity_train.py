@@ -6,8 +6,7 @@ over every image and the head alone learns, from crops of those features: a frac
 for float16 features in memory (stride 8, MobileNetV2, 500 x 375 pixels: 2.7 MB per image).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -29,17 +28,25 @@ from models.affinity import (
     pairs_within,
     window_offsets,
 )
-from models.backbones import build_backbone, cell_features, freeze_batch_norm
+from models.backbones import Backbone, cell_features, freeze_batch_norm
 from models.fit import parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment, crop_window
 from models.ops.cells import pixels_to_cells
-from stages.io.checkpoints import read_weights, read_weights_params, save_weights
+from stages.io.checkpoints import save_weights
+from stages.io.classifiers import read_classifier
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.masks import UNKNOWN, LabelMap, read_label_map
 from stages.io.samples import ImageFile, images_of_split
-from stages.io.training import Checkpoint, Precision, set_training_threads, train, write_curve
+from stages.io.training import (
+    Checkpoint,
+    Precision,
+    TrainingImages,
+    set_training_threads,
+    train,
+    write_curve,
+)
 
 Share = Annotated[float, Field(ge=0)]
 
@@ -125,27 +132,23 @@ def affinity_train(
     """
     set_training_threads()
     samples = images_of_split(images, root, "train")
-    source = read_weights_params(classifier)
-    network_params = {
-        "backbone": str(source["backbone"]),
-        "width": float(source["width"]),
-        "output_stride": int(source["output_stride"]),
-        "reduced": params.reduced,
-        "radius": params.radius,
-        "window": params.window,
-    }
-    network = _build(params, source, classifier)
+    trained, spec = read_classifier(classifier)
+    network = _network(params, trained.backbone)
     stride = network.backbone.output_stride
+    pictures = TrainingImages(samples)
     known = [float((_seeds(seeds, sample) != UNKNOWN).mean()) for sample in samples]
     if not any(known):
         raise InputError(f"{seeds}: no labelled pixel in {len(samples)} label maps")
     if params.train_backbone:
-        batches = partial(_crops, params, samples, seeds, stride)
-        trained: nn.Module = network
+        batches = partial(_crops, params, pictures, seeds, stride)
+        learner: nn.Module = network
     else:
-        cells = [_cells(network, sample, seeds) for sample in samples]
+        cells = [
+            _cells(network, pictures[index], _seeds(seeds, sample))
+            for index, sample in enumerate(samples)
+        ]
         batches = partial(_feature_crops, params, cells, network.backbone.channels, stride)
-        trained = network.head
+        learner = network.head
     groups = parameter_groups(
         network.backbone if params.train_backbone else nn.Module(),
         [network.head],
@@ -157,7 +160,7 @@ def affinity_train(
     inputs = (images, seeds, classifier, classifier.with_suffix(".json"))
     with Checkpoint("affinity_train", params, inputs) as checkpoint:
         curve = train(
-            trained,
+            learner,
             optimizer,
             batches,
             partial(_losses, params),
@@ -171,29 +174,23 @@ def affinity_train(
         counts = {"images": len(samples), "labelled_share": round(float(np.mean(known)), 4)}
         last = {name: round(value, 4) for name, value in curve[-1].items() if name != "epoch"}
         write_json(out / "metrics.json", counts | last)
-        content = network_params | {"params": asdict(params)}
-        save_weights(out / "weights.pt", network.state_dict(), content)
+        made_of = {
+            "backbone": spec.backbone,
+            "width": spec.width,
+            "output_stride": spec.output_stride,
+            "reduced": params.reduced,
+            "radius": params.radius,
+            "window": params.window,
+        }
+        save_weights(out / "weights.pt", network.state_dict(), made_of)
 
 
-def _build(params: Params, source: Mapping[str, object], classifier: Path) -> AffinityNet:
-    """A new head on the classifier's backbone, whose batch norm is frozen.
-
-    Raises:
-        InputError: the weights do not fit the backbone that is named beside them.
-    """
+def _network(params: Params, backbone: Backbone) -> AffinityNet:
+    """A new head on the backbone, whose batch norm is frozen."""
     torch.manual_seed(params.seed)
-    name, stride = str(source["backbone"]), int(str(source["output_stride"]))
-    backbone = build_backbone(name, output_stride=stride, width=float(str(source["width"])))
     if len(params.reduced) != len(backbone.channels):
         expected = f"expected {len(backbone.channels)} numbers"
         raise InputError(f"affinity_train.reduced: {expected}, found {list(params.reduced)}")
-    state, prefix = read_weights(classifier), "backbone."
-    kept = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
-    try:
-        backbone.load_state_dict(kept, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{classifier}: not a {name}: {reason}") from error
     freeze_batch_norm(backbone)
     return AffinityNet(backbone, params.reduced).eval()
 
@@ -206,30 +203,26 @@ def _seeds(seeds: Path, sample: ImageFile) -> LabelMap:
     return labels
 
 
-def _rgb(sample: ImageFile) -> Tensor:
-    return torch.from_numpy(sample.read()).permute(2, 0, 1)
-
-
 def _to_cells(labels: Tensor, stride: int) -> Tensor:
     return torch.from_numpy(pixels_to_cells(labels.numpy(), stride))
 
 
 def _crops(
     params: Params,
-    samples: Sequence[ImageFile],
+    images: TrainingImages,
     seeds: Path,
     stride: int,
     generator: torch.Generator,
 ) -> Iterator[Batch]:
     """One epoch of augmented crops of images."""
-    for chosen in shuffled(len(samples), params.batch, generator):
+    for chosen in shuffled(len(images), params.batch, generator):
         pictures, labels, valid = [], [], []
         for index in chosen:
-            known = torch.from_numpy(_seeds(seeds, samples[index]))
+            known = torch.from_numpy(_seeds(seeds, images.files[index]))
             # the second layer is padded like the first and so tells padding from unknown seeds
             layers = torch.stack([known, torch.zeros_like(known)])
             picture, layers = augment(
-                _rgb(samples[index]),
+                images[index],
                 layers,
                 crop=params.crop,
                 jitter=params.jitter,
@@ -250,12 +243,12 @@ class _Cells(NamedTuple):
     labels: Tensor
 
 
-def _cells(network: AffinityNet, sample: ImageFile, seeds: Path) -> _Cells:
-    image = _rgb(sample)[None] / 255
+def _cells(network: AffinityNet, picture: Tensor, seeds: LabelMap) -> _Cells:
+    image = picture[None] / 255
     with torch.no_grad():
         taps = cell_features(network.backbone, image)
     stride = network.backbone.output_stride
-    labels = _to_cells(torch.from_numpy(_seeds(seeds, sample)), stride)
+    labels = torch.from_numpy(pixels_to_cells(seeds, stride))
     return _Cells(torch.cat(taps, 1)[0].half(), cell_colours(image, stride)[0], labels)
 
 

@@ -1,0 +1,145 @@
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from stages.affinity_train import Params, affinity_train
+from stages.io.checkpoints import read_weights, read_weights_params
+from stages.io.classifiers import ClassifierSpec, save_classifier
+from stages.io.command import parse_section
+from stages.io.errors import InputError
+from stages.io.files import write_bytes
+from stages.io.masks import encode_label_map
+from stages.io.tables import IMAGES, write_table
+from stages.io.training import Checkpoint
+
+SECTION: dict[str, Any] = {
+    "seed": 0, "reduced": [64, 128, 256], "radius": 2, "window": "disc", "balance": "paper",
+    "regularizer": 3.0, "sigma_xy": 6.0, "sigma_rgb": 0.1, "train_backbone": True, "epochs": 2,
+    "batch": 2, "crop": 48, "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.01,
+    "head_factor": 10.0, "momentum": 0.0, "weight_decay": 5e-4, "precision": "32-true",
+}  # fmt: skip
+PARAMS = Params(**SECTION)
+HEAD_ONLY = Params(**(SECTION | {"train_backbone": False, "epochs": 12, "learning_rate": 0.003}))
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    own = partial(Checkpoint, folder=tmp_path / "checkpoints")
+    monkeypatch.setattr("stages.affinity_train.Checkpoint", own)
+    monkeypatch.setattr("stages.io.training.TRAINING_THREADS", 1)
+    generator = np.random.default_rng(0)
+    rows = []
+    for name in ("a", "b", "c", "v"):
+        labels = np.zeros((40, 56), dtype=np.uint8)
+        labels[8:32, 16:40] = 2
+        image = np.where(labels[..., None] > 0, (200, 40, 40), (40, 120, 60))
+        image = (image + generator.integers(-20, 20, image.shape)).astype(np.uint8)
+        labels[:, 44:] = 255
+        file = tmp_path / "root" / f"{name}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(file)
+        md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+        split = "val" if name == "v" else "train"
+        rows.append({"image_id": name, "split": split, "file": file.name, "width": 56,
+                     "height": 40, "md5": md5})  # fmt: skip
+        if split == "train":
+            write_bytes(tmp_path / "seeds" / f"{name}.png", encode_label_map(labels))
+    write_table(tmp_path / "images.parquet", pd.DataFrame(rows), IMAGES)
+    torch.manual_seed(0)
+    spec = ClassifierSpec("cam", "resnet38d", 0.03, 8, (1, 2))
+    network = spec.build()
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    network.backbone(torch.rand(2, 3, 40, 56))  # leaves statistics as training would
+    save_classifier(tmp_path / "weights.pt", network, spec)
+    return {
+        "root": tmp_path / "root",
+        "images": tmp_path / "images.parquet",
+        "seeds": tmp_path / "seeds",
+        "classifier": tmp_path / "weights.pt",
+        "out": tmp_path / "out",
+    }
+
+
+@pytest.mark.parametrize("params", [PARAMS, HEAD_ONLY])
+def test_same_inputs_give_the_same_bytes(paths: dict[str, Path], params: Params) -> None:
+    affinity_train(params, **paths)
+    again = paths["out"].with_name("again")
+    affinity_train(params, **(paths | {"out": again}))
+    names = {"weights.pt", "weights.json", "curve.csv", "metrics.json"}
+    assert {path.name for path in again.iterdir()} == names
+    for name in names:
+        assert (again / name).read_bytes() == (paths["out"] / name).read_bytes()
+    metrics = json.loads((again / "metrics.json").read_text())
+    assert set(metrics) == {"images", "labelled_share", "loss", "labelled", "regularizer"}
+    assert metrics["images"] == 3
+    assert metrics["labelled_share"] == round(44 / 56, 4)
+    beside = read_weights_params(again / "weights.pt")
+    assert (beside["radius"], beside["window"], beside["backbone"]) == (2, "disc", "resnet38d")
+
+
+def test_head_alone_learns_and_leaves_the_backbone(paths: dict[str, Path]) -> None:
+    affinity_train(HEAD_ONLY, **paths)
+    before, after = read_weights(paths["classifier"]), read_weights(paths["out"] / "weights.pt")
+    for key in before:
+        if key.startswith("backbone."):
+            assert torch.equal(before[key], after[key])
+    losses = pd.read_csv(paths["out"] / "curve.csv")["loss"]
+    assert losses.iloc[-1] < 0.9 * losses.iloc[0]
+
+
+def test_backbone_learns_but_not_its_batch_norm(paths: dict[str, Path]) -> None:
+    affinity_train(PARAMS, **paths)
+    before, after = read_weights(paths["classifier"]), read_weights(paths["out"] / "weights.pt")
+    same = {key: torch.equal(before[key], after[key]) for key in before if key in after}
+    norms = {key.rpartition(".")[0] + "." for key in before if key.endswith("running_mean")}
+    assert norms
+    for key, equal in same.items():
+        assert equal == key.startswith(tuple(norms)), key
+
+
+@pytest.mark.parametrize("change", [{"crop": 96}, {"crop": 16}, {"balance": "psa"}])
+def test_crops_larger_and_smaller_than_the_images_train(
+    paths: dict[str, Path], change: dict[str, object]
+) -> None:
+    for train_backbone in (True, False):
+        section = SECTION | change | {"train_backbone": train_backbone, "epochs": 1}
+        affinity_train(Params(**section), **paths)
+        assert np.isfinite(pd.read_csv(paths["out"] / "curve.csv").to_numpy()).all()
+
+
+def test_seeds_of_another_size_are_refused(paths: dict[str, Path]) -> None:
+    path = paths["seeds"] / "b.png"
+    write_bytes(path, encode_label_map(np.zeros((4, 5), dtype=np.uint8)))
+    message = r"b\.png: expected size \(40, 56\) of its image, found \(4, 5\)"
+    with pytest.raises(InputError, match=message):
+        affinity_train(PARAMS, **paths)
+    assert not paths["out"].exists()
+
+
+def test_seeds_without_any_label_are_refused(paths: dict[str, Path]) -> None:
+    for path in paths["seeds"].iterdir():
+        write_bytes(path, encode_label_map(np.full((40, 56), 255, dtype=np.uint8)))
+    with pytest.raises(InputError, match="seeds: no labelled pixel in 3 label maps"):
+        affinity_train(PARAMS, **paths)
+
+
+def test_reduced_needs_one_number_per_tap(paths: dict[str, Path]) -> None:
+    params = Params(**(SECTION | {"reduced": [64, 128]}))
+    message = r"affinity_train\.reduced: expected 3 numbers, found \[64, 128\]"
+    with pytest.raises(InputError, match=message):
+        affinity_train(params, **paths)
+
+
+def test_unknown_key_is_named() -> None:
+    with pytest.raises(InputError, match=r"affinity_train\.radios: unknown key; did you mean"):
+        parse_section(Params, SECTION | {"radios": 5}, "params.yaml: affinity_train")
