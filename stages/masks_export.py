@@ -1,0 +1,135 @@
+"""Final masks of the training images in the forms that other tools read.
+
+Writes
+    voc/SegmentationClass/<image_id>.png    labels, VOC palette
+    voc/SegmentationObject/<image_id>.png   1, 2, ... per instance, smaller ones on top
+    voc/ImageSets/Segmentation/train.txt    the image ids
+    instances.json                          COCO: images, categories, annotations with RLE masks
+The photographs are not copied: instances.json names them relative to the data set's root.
+"""
+
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from tqdm import tqdm
+
+from stages.io.command import run
+from stages.io.errors import InputError
+from stages.io.files import write_bytes, write_json
+from stages.io.masks import UNKNOWN, LabelMap, decode_rle, encode_label_map, read_label_map
+from stages.io.samples import ImageFile, images_of_split
+from stages.io.tables import CATEGORIES, INSTANCES, read_rows
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """The section masks_export of params.yaml: no numbers yet."""
+
+
+def masks_export(
+    params: Params,
+    root: Path,
+    images: Path,
+    categories: Path,
+    labels: Path,
+    instances: Path,
+    out: Path,
+) -> None:
+    """Export the training images' masks.
+
+    Args:
+        params: none.
+        root: folder of the photographs.
+        images: images.parquet.
+        categories: categories.parquet.
+        labels: folder of <image_id>.png.
+        instances: instances.parquet with masks.
+        out: gets voc/ and instances.json.
+
+    Raises:
+        InputError: a label map is missing or unreadable, an instance has no mask, or an image has
+            more instances than a label map has values.
+    """
+    samples = images_of_split(images, root, "train")
+    by_image: dict[str, list[Row]] = defaultdict(list)
+    for row in read_rows(instances, INSTANCES):
+        if row["mask"] is None:
+            where = f"image {row['image_id']}, instance {row['instance_id']}"
+            raise InputError(f"{instances}: {where}: no mask; expected one per instance")
+        by_image[row["image_id"]].append(row)
+    voc = out / "voc"
+    for sample in tqdm(samples, "masks_export", unit="image", disable=not sys.stderr.isatty()):
+        name = sample.image_id
+        label_map = read_label_map(labels / f"{name}.png")
+        objects = _object_map(sample, by_image[name], instances)
+        write_bytes(voc / "SegmentationClass" / f"{name}.png", encode_label_map(label_map))
+        write_bytes(voc / "SegmentationObject" / f"{name}.png", encode_label_map(objects))
+    listing = "".join(f"{sample.image_id}\n" for sample in samples)
+    write_bytes(voc / "ImageSets" / "Segmentation" / "train.txt", listing.encode())
+    names = read_rows(categories, CATEGORIES)
+    write_json(out / "instances.json", _coco(samples, by_image, names, root))
+
+
+def _object_map(sample: ImageFile, rows: Sequence[Row], instances: Path) -> LabelMap:
+    """Instances numbered in the order of the table; the smaller of two is on top."""
+    if len(rows) >= UNKNOWN:
+        limit = f"expected at most {UNKNOWN - 1} in one image"
+        raise InputError(f"{instances}: image {sample.image_id}: {len(rows)} instances; {limit}")
+    objects = np.zeros(sample.size, dtype=np.uint8)
+    numbered = list(enumerate(rows, start=1))
+    for number, row in sorted(numbered, key=lambda entry: -entry[1]["area"]):
+        objects[decode_rle(row["mask"], *sample.size)] = number
+    return objects
+
+
+def _coco(
+    samples: Sequence[ImageFile],
+    by_image: Mapping[str, Sequence[Row]],
+    categories: Sequence[Row],
+    root: Path,
+) -> dict[str, Any]:
+    """The COCO form; image numbers follow the table, annotation numbers start with 1."""
+    annotations: list[dict[str, Any]] = []
+    for number, sample in enumerate(samples, start=1):
+        for row in by_image.get(sample.image_id, ()):
+            rle = {"size": list(sample.size), "counts": row["mask"]}
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": row["category"],
+                    "bbox": [float(side) for side in coco_mask.toBbox(rle)],
+                    "area": float(coco_mask.area(rle)),
+                    "iscrowd": int(row["is_crowd"]),
+                    "segmentation": rle,
+                    "score": row["score"],
+                }
+            )
+    return {
+        "info": {"description": "pseudo masks of the training images"},
+        "licenses": [],
+        "images": [
+            {
+                "id": number,
+                "file_name": sample.path.relative_to(root).as_posix(),
+                "width": sample.width,
+                "height": sample.height,
+            }
+            for number, sample in enumerate(samples, start=1)
+        ],
+        "categories": [{"id": row["category"], "name": row["name"]} for row in categories],
+        "annotations": annotations,
+    }
+
+
+if __name__ == "__main__":
+    run(masks_export)
