@@ -2,18 +2,19 @@
 
 A walker on node i steps to node j with probability T_ij = A_ij / sum_i A_ij, where A is the
 affinity to the power beta (the column normalisation is the public code's). The references square T
-until it holds t steps. Only x T^t is wanted, and that is t products of a sparse matrix with the few
+until it holds t steps. Only x T^t is wanted, and that is t products of a banded matrix with the few
 rows of x; a Chebyshev expansion of T^t needs about 5 sqrt(t) products instead of t.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[Any]
 
 
 def affinity_matrix(
@@ -22,10 +23,12 @@ def affinity_matrix(
     grid: tuple[int, int],
     beta: float,
     dtype: type[np.float32] | type[np.float64] = np.float64,
-) -> sparse.csr_array:
-    """The exactly symmetric sparse matrix A = E^beta with ones on the diagonal.
+) -> sparse.dia_array:
+    """The exactly symmetric matrix A = E^beta with ones on its diagonal.
 
-    The two directions of an edge may differ in their rounding; A holds their mean.
+    Stored by diagonals, for an offset (dy, dx) is the diagonal dy * w + dx: that needs no indices
+    and multiplies three times as fast as CSR. The two directions of an edge may differ in their
+    rounding; A holds their mean.
 
     Args:
         edges: [N, K] affinity in [0, 1] to the node at each offset.
@@ -34,40 +37,30 @@ def affinity_matrix(
         beta: power, > 0.
         dtype: of the matrix.
 
-    Returns:
-        CSR [N, N] without stored zeros.
+    Raises:
+        ValueError: an offset without its opposite.
     """
     height, width = grid
-    order = np.lexsort((offsets[:, 1], offsets[:, 0]))
-    mirror = order[::-1]
-    if not np.array_equal(offsets[order], -offsets[mirror]):
+    table = edges.reshape(height, width, -1)
+    columns = {(int(dy), int(dx)): k for k, (dy, dx) in enumerate(offsets)}
+    if any((-dy, -dx) not in columns for dy, dx in columns):
         raise ValueError("offsets: expected (-dy, -dx) for every (dy, dx)")
-    centre = (offsets[order] == 0).all(1)
-    kept = np.zeros((height * width, len(order)), dtype=bool)
-    weights = np.zeros((height * width, len(order)), dtype=dtype)
-    table, stored = weights.reshape(height, width, -1), kept.reshape(height, width, -1)
-    forward = edges.reshape(height, width, -1)
-    for column, (k, m) in enumerate(zip(order, mirror, strict=True)):
-        dy, dx = (int(step) for step in offsets[k])
-        rows, columns = height - abs(dy), width - abs(dx)
-        if rows <= 0 or columns <= 0:
-            continue
-        y, x = max(-dy, 0), max(-dx, 0)
-        here = np.s_[y : y + rows, x : x + columns]
-        there = np.s_[y + dy : y + dy + rows, x + dx : x + dx + columns]
-        both = forward[here][..., k].astype(dtype) + forward[there][..., m].astype(dtype)
-        table[here][..., column] = (both / 2) ** beta
-        stored[here][..., column] = table[here][..., column] > 0
-    if centre.any():
-        weights[:, centre], kept[:, centre] = 1, True
-    steps = (offsets[order] @ (width, 1)).astype(np.int32)
-    neighbours = np.arange(height * width, dtype=np.int32)[:, None] + steps
-    bounds = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32)
-    matrix = sparse.csr_array((weights[kept], neighbours[kept], bounds), shape=(len(kept),) * 2)
-    return matrix if centre.any() else sparse.csr_array(matrix + sparse.eye_array(len(kept)))
+    on_grid = [o for o in columns if abs(o[0]) < height and abs(o[1]) < width and o != (0, 0)]
+    # on a grid narrower than the window two offsets may lie on one diagonal, at different places
+    steps = sorted({dy * width + dx for dy, dx in on_grid} | {0})
+    diagonals = np.zeros((len(steps), height, width), dtype=dtype)
+    for dy, dx in on_grid:
+        here = np.s_[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
+        there = np.s_[max(dy, 0) : height - max(-dy, 0), max(dx, 0) : width - max(-dx, 0)]
+        out = table[here][..., columns[dy, dx]].astype(dtype)
+        back = table[there][..., columns[-dy, -dx]].astype(dtype)
+        diagonals[steps.index(dy * width + dx)][there] += ((out + back) / 2) ** beta
+    diagonals[steps.index(0)] += 1
+    nodes = height * width
+    return sparse.dia_array((diagonals.reshape(len(steps), nodes), steps), shape=(nodes, nodes))
 
 
-def walk(matrix: sparse.csr_array, scores: Floats, steps: int, *, tolerance: float = 0.0) -> Floats:
+def walk(matrix: sparse.dia_array, scores: Floats, steps: int, *, tolerance: float = 0.0) -> Floats:
     """Walk: x T^t, the `scores` after `steps` steps on the graph.
 
     T is A with its columns normalised and A is symmetric, so x T^t is the transpose of P^t x' with
@@ -84,21 +77,28 @@ def walk(matrix: sparse.csr_array, scores: Floats, steps: int, *, tolerance: flo
     Returns:
         [C, N] in the dtype of `matrix`.
     """
-    inverse = (1 / matrix.sum(1)).astype(matrix.dtype)[:, None]
-    x = np.ascontiguousarray(scores.T, dtype=matrix.dtype)
+    total = matrix @ np.ones(matrix.shape[1], dtype=matrix.dtype)
+    # one row after the other keeps matrix, row and result in the cache
+    return np.stack([_walk_row(matrix, total, row, steps, tolerance) for row in scores])
+
+
+def _walk_row(
+    matrix: sparse.dia_array, total: Floats, scores: Floats, steps: int, tolerance: float
+) -> Floats:
+    x: Floats = scores.astype(matrix.dtype)
     if tolerance == 0:
         for _ in range(steps):
-            x = inverse * (matrix @ x)
-        return np.ascontiguousarray(x.T)
+            x = (matrix @ x) / total
+        return x
     coefficients = power_coefficients(steps, tolerance)
     older, old = x, x
-    result = coefficients[0] * x
+    result: Floats = coefficients[0] * x
     for degree, coefficient in enumerate(coefficients[1:], start=1):
-        product = inverse * (matrix @ old)
+        product = (matrix @ old) / total
         older, old = old, product if degree == 1 else 2 * product - older
         if coefficient:
             result += coefficient * old
-    return np.ascontiguousarray(result.T)
+    return result
 
 
 def power_coefficients(steps: int, tolerance: float) -> Sequence[float]:
