@@ -1,0 +1,111 @@
+"""Small pictures for people: label maps and boxes laid over photographs, as data URIs."""
+
+import base64
+import colorsys
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from stages.io.images import RGB
+from stages.io.masks import UNKNOWN, LabelMap
+from stages.io.samples import Box
+
+Colour = tuple[int, int, int]
+
+#: Unknown pixels look like paper.
+UNKNOWN_COLOUR: Colour = (226, 222, 208)
+
+#: Of a class's colour, 0 to 1.
+LEAST_LIGHTNESS = 0.35
+
+
+def class_colours(labels: Sequence[int]) -> dict[int, Colour]:
+    """Bright colours far from one another, one per label value.
+
+    The VOC palette of the label files is too dark, and too alike, to lay over photographs.
+    """
+    colours = {}
+    for index, label in enumerate(labels):
+        hue = (0.02 + index * 0.618034) % 1  # the golden ratio spreads hues evenly
+        saturation, value = ((0.80, 1.0), (0.50, 1.0), (0.90, 0.80))[index // 7 % 3]
+        colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
+        lightness = float(colour @ (0.21, 0.72, 0.07))
+        if lightness < LEAST_LIGHTNESS:  # pure blue vanishes on dark photographs
+            share = (LEAST_LIGHTNESS - lightness) / (1 - lightness)
+            colour = (1 - share) * colour + share
+        red, green, blue = (255 * colour).round().astype(int).tolist()
+        colours[label] = (red, green, blue)
+    return colours
+
+
+def shrink(image: RGB, side: int) -> RGB:
+    """The image with its longer side at most `side` pixels."""
+    height, width = image.shape[:2]
+    factor = min(side / max(height, width), 1.0)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def shrink_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+    """Labels at (H, W), each pixel that of the nearest one."""
+    height, width = size
+    resized = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
+    return np.array(resized)
+
+
+def overlay(image: RGB, labels: LabelMap, colours: Mapping[int, Colour], opacity: float) -> RGB:
+    """Label colours over a greyed image, with full-colour outlines; background stays free.
+
+    Args:
+        image: [H, W, 3].
+        labels: [H, W] label values; 255 is painted as unknown.
+        colours: by label value; the labels that are not among them stay free.
+        opacity: of the colours, 0 to 1.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    grey = image.mean(axis=2, keepdims=True)
+    result = 0.6 * grey + 0.4 * image.astype(np.float64)
+    edges = _outlines(labels)
+    for label, colour in [*colours.items(), (UNKNOWN, UNKNOWN_COLOUR)]:
+        inside = labels == label
+        share = opacity if label != UNKNOWN else 0.85
+        result[inside] = (1 - share) * result[inside] + share * np.array(colour)
+        if label != UNKNOWN:
+            result[inside & edges] = colour
+    return np.asarray(result.round().clip(0, 255), dtype=np.uint8)
+
+
+def with_boxes(
+    image: RGB, boxes: Sequence[Box], scale: float, colours: Mapping[int, Colour]
+) -> RGB:
+    """Frames of the boxes, whose coordinates are multiplied by `scale`."""
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    for box in boxes:
+        x0, y0, x1, y1 = (scale * corner for corner in box.corners)
+        frame = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
+        draw.rectangle(frame, outline=colours.get(box.category, UNKNOWN_COLOUR), width=2)
+    return np.array(picture)
+
+
+def data_uri(image: RGB, quality: int) -> str:
+    """The image as a WebP inside a text that stands in the place of an address."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _outlines(labels: LabelMap) -> npt.NDArray[np.bool_]:
+    """Pixels whose right or lower neighbour, or left or upper, has another label."""
+    edges = np.zeros(labels.shape, dtype=bool)
+    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+    edges[:, 1:] |= across
+    edges[:, :-1] |= across
+    edges[1:] |= down
+    edges[:-1] |= down
+    return edges

@@ -1,0 +1,190 @@
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages.io.errors import InputError
+from stages.io.files import write_bytes, write_json
+from stages.io.masks import encode_label_map
+from stages.io.pictures import UNKNOWN_COLOUR, class_colours, overlay, shrink
+from stages.io.scores import IMAGE_SCORES
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
+from stages.report import LADDER, Params, gallery_images, report
+
+PARAMS = Params(worst=2, spread=1, thumbnail=32, quality=60, opacity=0.6)
+SIZE = (40, 48)
+IDS = ("a", "b", "c", "d")
+FOLDERS = ("fused", "confident", "walk", "a2gnn", "final")
+NAMES = [name for rung in LADDER for name in (rung.raw, rung.refined) if name]
+
+
+def score(miou: float | None, chosen: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"miou": miou, "precision": miou, "coverage": 100.0}
+    found |= {"iou": {} if miou is None else {"background": 90.0, "cat": miou}, "images": 4}
+    return found | ({"miou_classes": miou} if chosen else {})
+
+
+def network_score(miou: float | None) -> dict[str, Any]:
+    iou = {} if miou is None else {"background": 90.0, "cat": miou}
+    return {
+        "miou": miou, "miou_crf": miou, "accuracy": miou, "accuracy_crf": miou,
+        "iou": iou, "iou_crf": iou, "images": 0 if miou is None else 2,
+    }  # fmt: skip
+
+
+def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> dict[str, Path]:
+    """A finished run of four drawn images, as the stages before leave it."""
+    generator = np.random.default_rng(0)
+    rows, boxes = [], []
+    for image_id in IDS:
+        file = folder / "root" / f"{image_id}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (*SIZE, 3), dtype=np.uint8)).save(file)
+        md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+        rows.append({"image_id": image_id, "split": "train", "file": file.name, "width": 48,
+                     "height": 40, "md5": md5})  # fmt: skip
+        boxes.append({"image_id": image_id, "instance_id": 1, "category": 1, "x0": 4.0, "y0": 4.0,
+                      "x1": 30.0, "y1": 30.0, "area": 1.0, "is_crowd": False, "mask": None,
+                      "score": None})  # fmt: skip
+        labels = np.zeros(SIZE, dtype=np.uint8)
+        labels[4:30, 4:30] = 1
+        labels[35:] = 255
+        for name in (*FOLDERS, *(["truth"] if measured else [])):
+            write_bytes(folder / name / f"{image_id}.png", encode_label_map(labels))
+    write_table(folder / "images.parquet", pd.DataFrame(rows), IMAGES)
+    write_table(folder / "instances.parquet", pd.DataFrame(boxes), INSTANCES)
+    names = pd.DataFrame({"category": [1], "name": ["cat"]})
+    write_table(folder / "categories.parquet", names, CATEGORIES)
+    mious = {"a": 80.0, "b": 12.3, "c": 95.0, "d": 40.0} if measured else {}
+    per_image = [
+        {"image_id": image_id, "miou": miou, "precision": 97.5, "coverage": 40.0,
+         "categories": [0, 1], "iou": [90.0, miou]}
+        for image_id, miou in mious.items()
+    ]  # fmt: skip
+    for index, name in enumerate(NAMES):
+        value = 50.0 + index if measured else None
+        write_json(folder / "labels_eval" / f"{name}.json", score(value, chosen))
+        frame = pd.DataFrame(per_image, columns=IMAGE_SCORES.names)
+        write_table(folder / "labels_eval" / f"{name}.parquet", frame, IMAGE_SCORES)
+    for name, value in (("a2gnn", 66.0), ("ground_truth", 70.0)):
+        content = network_score(value if measured else None)
+        write_json(folder / "deeplab_eval" / f"{name}.json", content)
+    points = 44.4 if measured else None
+    instances = {"map": points, "ap50": points, "ap75": points, "ap": {"cat": points},
+                 "images": 4, "instances": 4, "predicted": 4}  # fmt: skip
+    write_json(folder / "instances.json", instances)
+    write_bytes(folder / "params.yaml", b"labels_eval:\n  classes: [cat]\nmasks_export: {}\n")
+    return {
+        "root": folder / "root",
+        "numbers": folder / "params.yaml",
+        "images": folder / "images.parquet",
+        "instances": folder / "instances.parquet",
+        "categories": folder / "categories.parquet",
+        "ground_truth": folder / "truth",
+        **{name: folder / name for name in FOLDERS},
+        "labels_eval": folder / "labels_eval",
+        "instances_eval": folder / "instances.json",
+        "deeplab_eval": folder / "deeplab_eval",
+        "out": folder / "out",
+    }
+
+
+def written(paths: dict[str, Path]) -> str:
+    report(PARAMS, **paths)
+    return (paths["out"] / "report.html").read_text()
+
+
+def test_page_stands_alone_and_is_small(tmp_path: Path) -> None:
+    page = written(write_run(tmp_path))
+    assert len(page) < 5_000_000
+    assert not re.search(r"<script|<link|@import|url\(|https?://", page)
+    assert all(
+        source.startswith("data:image/webp;base64,") for source in re.findall('src="(.*?)"', page)
+    )
+    assert page.count("<svg") == 2
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_gallery_shows_every_stage_of_the_worst_images_first(tmp_path: Path) -> None:
+    page = written(write_run(tmp_path))
+    assert re.findall(r"<code>(\w)</code>", page) == ["b", "d", "c"]
+    assert page.count("<img") == 3 * 8
+    assert "97.5 % right, 40 % labelled" in page
+    assert "12.3" in page
+
+
+def test_numbers_of_the_run_are_on_the_page(tmp_path: Path) -> None:
+    page = written(write_run(tmp_path))
+    assert f"{50 + NAMES.index('a2gnn_crf'):.1f}" in page
+    assert "94.3" in page  # 66 of 70
+    assert "44.4" in page
+    assert "masks_export" in page
+    assert "all classes" in page
+
+
+def test_chosen_classes_take_the_headline(tmp_path: Path) -> None:
+    page = written(write_run(tmp_path, chosen=True))
+    assert "1 chosen classes" in page
+    assert "mean of the chosen" in page
+
+
+def test_run_without_ground_truth_has_a_page_too(tmp_path: Path) -> None:
+    page = written(write_run(tmp_path, measured=False))
+    assert "No image has ground truth" in page
+    assert page.count("<img") == 3 * 7
+    assert "no instance masks" in page
+
+
+def test_missing_measurement_is_named(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    (paths["labels_eval"] / "walk.json").unlink()
+    with pytest.raises(InputError, match=r"walk\.json: cannot be read"):
+        written(paths)
+
+
+def test_same_inputs_give_the_same_page(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    assert written(paths) == written(paths)
+
+
+def test_class_names_are_escaped(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    names = pd.DataFrame({"category": [1], "name": ["<b>cat"]})
+    write_table(paths["categories"], names, CATEGORIES)
+    assert "<b>cat" not in written(paths)
+
+
+def test_gallery_takes_the_worst_and_some_of_the_others() -> None:
+    miou: dict[str, float | None] = {str(value): float(value) for value in range(10)}
+    assert gallery_images(miou | {"x": None}, [*miou, "x"], 3, 2) == ["0", "1", "2", "5", "9"]
+    assert gallery_images(miou, list(miou), 8, 8) == [str(value) for value in range(10)]
+    assert gallery_images({}, list("abcdef"), 1, 2) == ["b", "d", "f"]
+    assert gallery_images({}, [], 1, 2) == []
+
+
+def test_overlay_paints_classes_and_unknown_and_leaves_the_background_grey() -> None:
+    image = np.full((6, 6, 3), (100, 150, 200), dtype=np.uint8)
+    labels = np.zeros((6, 6), dtype=np.uint8)
+    labels[:, 4:] = 1
+    labels[0, :2] = 255
+    painted = overlay(image, labels, {1: (255, 0, 0)}, 0.5)
+    assert painted[3, 4].tolist() == [255, 0, 0]  # an outline is full colour
+    assert painted[3, 5].tolist() == [192, 75, 85]  # (130, 150, 170) and red, half each
+    assert painted[3, 1].tolist() == [130, 150, 170]
+    assert np.abs(painted[0, 0].astype(int) - UNKNOWN_COLOUR).max() < 20
+
+
+def test_class_colours_differ_and_can_be_seen_on_dark_photographs() -> None:
+    colours = class_colours(range(1, 21))
+    assert len(set(colours.values())) == 20
+    assert all(0.21 * r + 0.72 * g + 0.07 * b > 80 for r, g, b in colours.values())
+
+
+def test_shrink_keeps_the_ratio_and_never_enlarges() -> None:
+    assert shrink(np.zeros((40, 80, 3), dtype=np.uint8), 20).shape == (10, 20, 3)
+    assert shrink(np.zeros((4, 8, 3), dtype=np.uint8), 20).shape == (4, 8, 3)
