@@ -52,8 +52,8 @@ def affinity_matrix(
     for dy, dx in on_grid:
         here = np.s_[max(-dy, 0) : height - max(dy, 0), max(-dx, 0) : width - max(dx, 0)]
         there = np.s_[max(dy, 0) : height - max(-dy, 0), max(dx, 0) : width - max(-dx, 0)]
-        out = table[here][..., columns[dy, dx]].astype(dtype)
-        back = table[there][..., columns[-dy, -dx]].astype(dtype)
+        out: Floats = table[here][..., columns[dy, dx]].astype(dtype)
+        back: Floats = table[there][..., columns[-dy, -dx]].astype(dtype)
         diagonals[steps.index(dy * width + dx)][there] += ((out + back) / 2) ** beta
     diagonals[steps.index(0)] += 1
     nodes = height * width
