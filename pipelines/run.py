@@ -1,6 +1,7 @@
 """Execute a plan: each stage that must run is one `dvc repro -s` in a process group of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,11 @@ from pipelines import leash
 from pipelines.plan import Plan, State, Step
 
 LOGS = Path(".seedmask/logs")
-#: What DVC says to someone who typed its command; noise here.
-CHATTER = ("To track the changes", "To enable auto staging", "Use `dvc push`", "\tgit add", "\tdvc")
+#: What DVC says to someone who typed its command, and of __init__.py files; noise here.
+CHATTER = re.compile(
+    r"To track the changes|To enable auto staging|Use `dvc push`|\t(git add|dvc) "
+    r"|WARNING: '.*__init__\.py' is empty\."
+)
 TAIL = 12
 
 
@@ -135,7 +139,7 @@ class Runner:
         with path.open("w") as file:
             for raw in process.stdout:
                 line = raw.rstrip()
-                if not line or line.startswith(CHATTER):
+                if not line or CHATTER.match(line):
                     continue
                 file.write(line + "\n")
                 file.flush()

@@ -10,5 +10,4 @@ from tests.pipelines.mini_repository import MiniRepository
 def mini(tmp_path: Path) -> Iterator[MiniRepository]:
     repository = MiniRepository(tmp_path)
     yield repository
-    for process in repository.processes():
-        process.kill()
+    repository.close()

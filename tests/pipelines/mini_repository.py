@@ -57,6 +57,7 @@ class MiniRepository:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.started: list[subprocess.Popen[str]] = []
         shutil.copytree(
             HERE / "pipelines", root / "pipelines", ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -98,7 +99,7 @@ class MiniRepository:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`python -m pipelines ARGUMENTS...` in the background."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "pipelines", *arguments],
             cwd=self.root,
             stdout=subprocess.PIPE,
@@ -107,6 +108,8 @@ class MiniRepository:
             text=True,
             env={**os.environ, "COLUMNS": "120"},
         )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """`python -m pipelines ARGUMENTS...`: its exit code and all it printed."""
@@ -118,6 +121,13 @@ class MiniRepository:
         """All files below data/ that stages made."""
         files = sorted((self.root / "data").rglob("*.txt"))
         return {str(path.relative_to(self.root)): path.read_text() for path in files}
+
+    def close(self) -> None:
+        """End what is still at work."""
+        for found in self.processes():
+            found.kill()
+        for process in self.started:
+            process.communicate()
 
     def processes(self) -> list[psutil.Process]:
         """The living processes that work in it."""

@@ -67,12 +67,12 @@ def test_a_target_runs_with_what_it_depends_on(mini: MiniRepository) -> None:
 def test_independent_stages_run_at_the_same_time(mini: MiniRepository) -> None:
     mini.run("run", "first", "--local")
     for name in ("left", "right"):
-        mini.set(name, "seconds", 4.0)
+        mini.set(name, "seconds", 20.0)
     process = mini.start("run", "--local", "--jobs", "2")
     await_line(mini, "starts in", "left")
-    await_line(mini, "starts in", "right", seconds=10)
+    await_line(mini, "starts in", "right", seconds=30)
     assert not (mini.root / "data/left.txt").exists()
-    assert process.wait(60) == 0
+    assert process.poll() is None
 
 
 def test_one_job_at_a_time_when_asked(mini: MiniRepository) -> None:
@@ -111,14 +111,14 @@ def test_a_typo_in_params_is_refused_before_any_work(mini: MiniRepository) -> No
 
 
 def test_a_second_run_says_who_holds_the_workspace(mini: MiniRepository) -> None:
-    mini.set("first", "seconds", 5.0)
+    mini.set("first", "seconds", 60.0)
     process = mini.start("run", "--local")
     await_line(mini, "starts in", "first")
     code, text = mini.run("run", "--local")
     assert code == 1
     assert f"another run holds this workspace (process {process.pid}" in text
     process.send_signal(signal.SIGTERM)
-    process.wait(20)
+    process.wait(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -129,8 +129,8 @@ def test_no_stage_outlives_a_run_that_is_ended(
     process = mini.start("run", "--local")
     await_line(mini, "starts in", "first")
     process.send_signal(number)
-    assert process.wait(10) == {2: 130, 15: 143, 9: -9}[number]
-    assert_no_process_within(mini, 5)
+    assert process.wait(60) == {2: 130, 15: 143, 9: -9}[number]
+    assert_no_process_within(mini, 10)
     mini.set("first", "seconds", 0.1)
     assert mini.run("run", "--local")[0] == 0
     assert mini.outputs()["data/last.txt"] == EXPECTED
@@ -147,10 +147,10 @@ def test_no_stage_outlives_what_started_it(mini: MiniRepository, victim: str) ->
         if words[victim] in " ".join(command) and (victim == "leash" or "-S" not in command):
             found.kill()
             break
-    text, _ = process.communicate(timeout=20)
+    text, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "first failed" in text
-    assert_no_process_within(mini, 5)
+    assert_no_process_within(mini, 10)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -164,8 +164,8 @@ def test_killed_at_a_random_moment_the_same_command_finishes_equally(
             found.kill()
         except psutil.NoSuchProcess:
             continue
-    process.wait(10)
-    assert_no_process_within(mini, 5)
+    process.wait(60)
+    assert_no_process_within(mini, 10)
     code, text = mini.run("run", "--local")
     assert code == 0, text
     expected = {"first": "first 1\n", "left": "first 1\nleft 1\n", "right": "first 1\nright 1\n"}

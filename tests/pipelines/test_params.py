@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines.params import check_sections, check_values
+from stages.io.command import read_params_file
+from stages.io.errors import InputError
+
+HERE = Path(__file__).resolve().parents[2]
+DVC = """
+stages:
+  scenes:
+    cmd: python -m stages.scenes
+    params: [scenes]
+  crf_refine:
+    foreach: [a]
+    do:
+      cmd: python -m stages.crf_refine
+      params: [crf_refine, scenes.root]
+"""
+
+
+def folder(tmp_path: Path, params: str) -> Path:
+    (tmp_path / "dvc.yaml").write_text(DVC)
+    (tmp_path / "params.yaml").write_text(params)
+    return tmp_path
+
+
+def test_sections_that_fit_are_returned(tmp_path: Path) -> None:
+    sections = check_sections(folder(tmp_path, "scenes: {root: x}\ncrf_refine: {}\n"))
+    assert sections == {"scenes": {"root": "x"}, "crf_refine": {}}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("scenes: {root: x}\n", "section 'crf_refine' is missing"),
+        ("scenes: {root: x}\ncrf_refin: {}\n", "unknown section 'crf_refin'; did you mean 'crf_r"),
+        ("scenes: {}\ncrf_refine: {}\n", "scenes.root is missing, which dvc.yaml needs"),
+        ("scenes: {a: 1, a: 2}\n", "not valid YAML"),
+        ("- scenes\n", "expected one section per stage, found list"),
+    ],
+)
+def test_what_does_not_fit_dvc_yaml_is_one_line(tmp_path: Path, params: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_sections(folder(tmp_path, params))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_our_own_params_are_valid() -> None:
+    sections = check_sections(HERE)
+    check_values(sections, Path("params.yaml"))
+
+
+def test_every_problem_of_every_section_is_told() -> None:
+    sections = read_params_file(HERE / "params.yaml")
+    sections["crf_refine"]["iteratons"] = sections["crf_refine"].pop("iterations")
+    sections["scenes"]["seed"] = "zero"
+    with pytest.raises(InputError) as caught:
+        check_values(sections, Path("params.yaml"))
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("params.yaml: scenes.seed: ")
+    assert "crf_refine.iteratons: unknown key; did you mean 'iterations'?" in second
+
+
+def test_a_stage_without_a_module_is_named() -> None:
+    with pytest.raises(InputError, match=r"stages/nothing\.py: no such file"):
+        check_values({"nothing": {}}, Path("params.yaml"))

@@ -1,0 +1,221 @@
+"""The house rules that a machine can hold us to."""
+
+import ast
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipelines.deps import check_deps
+from stages.io.closure import import_closure
+
+ROOT = Path(__file__).resolve().parents[1]
+GRAPH: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PARAMS: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "params.yaml")
+STAGES = list(GRAPH)
+#: May see ground truth; nothing that is weakly supervised may read what they write.
+MEASURING = {"labels_eval", "instances_eval", "deeplab_eval", "report"}
+UPPER_BOUNDS = {"deeplab_train@ground_truth"}
+GROUND_TRUTH = Path("data/dataset/ground_truth")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of dvc.yaml with its foreach and its ${...} resolved."""
+
+    name: str
+    cmd: str
+    deps: tuple[Path, ...]
+    params: tuple[str, ...]
+    outs: tuple[Path, ...]
+
+    @property
+    def stage(self) -> str:
+        return self.name.split("@")[0]
+
+
+@cache
+def nodes() -> list[Node]:
+    return [
+        node
+        for name, entry in GRAPH.items()
+        for node in (
+            [_node(name, entry, {})]
+            if "do" not in entry
+            else [
+                _node(f"{name}@{key}", entry["do"], {"key": key, "item": item})
+                for key, item in _members(entry["foreach"])
+            ]
+        )
+    ]
+
+
+def _members(foreach: Any) -> list[tuple[str, Any]]:
+    if isinstance(foreach, dict):
+        return list(foreach.items())
+    return [(str(item), item) for item in foreach]
+
+
+def _node(name: str, body: dict[str, Any], member: dict[str, Any]) -> Node:
+    def resolve(value: Any) -> str:
+        text = next(iter(value)) if isinstance(value, dict) else str(value)
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_look_up(match[1], member)), text)
+
+    outs = [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]
+    return Node(
+        name,
+        resolve(body["cmd"]),
+        tuple(Path(resolve(dep)) for dep in body.get("deps", [])),
+        tuple(str(key) for key in body.get("params", [])),
+        tuple(Path(resolve(out)) for out in outs),
+    )
+
+
+def _look_up(key: str, member: dict[str, Any]) -> Any:
+    place: Any = {**PARAMS, **member}
+    for part in key.split("."):
+        place = place[part]
+    return place
+
+
+def _overlap(first: Path, second: Path) -> bool:
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def _function(name: str) -> ast.FunctionDef:
+    tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    assert found, f"stages/{name}.py has no function {name}"
+    return found[0]
+
+
+def test_params_has_one_section_per_stage_in_the_order_of_dvc_yaml() -> None:
+    assert list(PARAMS) == STAGES
+
+
+def test_every_stage_reads_its_own_section_and_keys_that_exist() -> None:
+    for node in nodes():
+        assert node.stage in node.params, f"{node.name}: its section is not among its params"
+        for key in node.params:
+            _look_up(key, {})
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_module_function_and_test_bear_one_name(name: str) -> None:
+    source = (ROOT / "stages" / f"{name}.py").read_text()
+    assert f'if __name__ == "__main__":\n    run({name})' in source
+    assert (ROOT / "tests" / "stages" / f"test_{name}.py").is_file()
+    first = _function(name).args.args[0]
+    assert first.arg == "params"
+    assert isinstance(first.annotation, ast.Name)
+    assert first.annotation.id == "Params"
+
+
+def test_every_stage_module_is_a_stage() -> None:
+    modules = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
+    assert modules == set(STAGES)
+
+
+@pytest.mark.parametrize("node", nodes(), ids=lambda node: node.name)
+def test_the_command_names_the_stage_and_its_arguments(node: Node) -> None:
+    words = shlex.split(node.cmd)
+    assert words[:3] == ["python", "-m", f"stages.{node.stage}"]
+    options = {word[2:].replace("-", "_") for word in words[3:] if word.startswith("--")}
+    arguments = _function(node.stage).args
+    names = [argument.arg for argument in arguments.args[1:]]
+    required = names[: len(names) - len(arguments.defaults)]
+    assert set(required) <= options <= set(names)
+
+
+@pytest.mark.parametrize("node", nodes(), ids=lambda node: node.name)
+def test_a_stage_writes_below_its_own_folder_and_declares_the_paths_it_is_given(node: Node) -> None:
+    folder = Path("data") / node.stage
+    assert all(out.is_relative_to(folder) for out in node.outs)
+    words = shlex.split(node.cmd)
+    given = dict(zip(words[3::2], map(Path, words[4::2]), strict=True))
+    assert given["--out"].is_relative_to(folder)
+    for option, path in given.items():
+        if path.is_relative_to("data") and option not in ("--out", "--root"):
+            assert any(_overlap(path, dep) for dep in node.deps), f"{path} is not a dep"
+
+
+def test_deps_are_exactly_what_the_stages_import() -> None:
+    assert check_deps(ROOT) == [], "mend with: python -m pipelines deps --fix"
+
+
+def test_stages_never_import_one_another() -> None:
+    modules = {Path("stages") / f"{name}.py" for name in STAGES}
+    for name in STAGES:
+        closure = set(import_closure(f"stages.{name}", ROOT))
+        assert closure & modules == {Path("stages") / f"{name}.py"}
+
+
+def sees_ground_truth(graph: list[Node]) -> set[str]:
+    """The stages that read ground truth, or what a stage made that does."""
+    forbidden = [GROUND_TRUTH]
+    seen: set[str] = set()
+    while True:
+        found = {
+            node.name
+            for node in graph
+            if any(_overlap(dep, path) for dep in node.deps for path in forbidden)
+        }
+        if found == seen:
+            return seen
+        seen = found
+        forbidden = [
+            GROUND_TRUTH,
+            *(out for node in graph if node.name in seen for out in node.outs),
+        ]
+
+
+def test_no_weakly_supervised_stage_has_seen_ground_truth() -> None:
+    seen = sees_ground_truth(nodes())
+    weak = {name for name in seen if name.split("@")[0] not in MEASURING} - UPPER_BOUNDS
+    assert not weak
+    assert "labels_eval@a2gnn_crf" in seen, "the walk over the graph finds readers"
+    assert "deeplab_train@ground_truth" in seen
+
+
+def test_the_walk_finds_a_leak_through_another_stage() -> None:
+    leak = Node("x", "", (Path("data/labels_eval"),), (), (Path("data/x"),))
+    below = Node("y", "", (Path("data/x/labels"),), (), (Path("data/y"),))
+    assert {"x", "y"} <= sees_ground_truth([*nodes(), leak, below])
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    names = [name for name in listed.stdout.split("\0") if name]
+    return [Path(name) for name in names if (ROOT / name).is_file()]
+
+
+def test_init_files_are_empty_and_tests_have_none() -> None:
+    inits = [path for path in _tracked() if path.name == "__init__.py"]
+    assert all((ROOT / path).read_bytes() == b"" for path in inits)
+    assert not [path for path in inits if path.parts[0] == "tests"]
+
+
+def test_there_are_no_drawers_no_code_in_data_and_no_long_files() -> None:
+    for path in _tracked():
+        if path.suffix != ".py":
+            continue
+        assert not {"utils", "util", "common", "helpers", "misc"} & {*path.parts, path.stem}, path
+        assert path.parts[0] != "data", path
+        assert len((ROOT / path).read_text().splitlines()) < 450, f"{path} is too long"
+
+
+def test_params_is_the_embedded_default() -> None:
+    head = subprocess.run(
+        ["git", "show", "HEAD:params.yaml"], cwd=ROOT, capture_output=True, check=False
+    )
+    if head.returncode:
+        pytest.skip("not a git checkout")
+    assert head.stdout == (ROOT / "presets/default.yaml").read_bytes()
