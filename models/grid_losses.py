@@ -11,8 +11,6 @@ from torch.autograd.function import once_differentiable
 
 from models.affinity_attention import compressed_rows
 
-IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
-IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 NEGLIGIBLE = 1e-6  # kernel values below are dropped; they hold less than 1e-6 of its sum
 
 
@@ -69,27 +67,6 @@ def seed_weights(
         if len(pixels):
             weights[seeds[pixels], pixels] = 1 / len(pixels)
     return weights
-
-
-def cell_colours(image: npt.NDArray[np.uint8], stride: int) -> npt.NDArray[np.float32]:
-    """Mean colours of the cells in ImageNet's normalisation, the units of sigma_rgb.
-
-    Args:
-        image: uint8 RGB [H, W, 3].
-        stride: pixels per cell; a cell cut by the border repeats the outermost pixels.
-
-    Returns:
-        float32 [ceil(H / stride) * ceil(W / stride), 3].
-    """
-    height, width = image.shape[:2]
-    rows, columns = -(-height // stride), -(-width // stride)
-    missing = ((0, rows * stride - height), (0, columns * stride - width), (0, 0))
-    cells = np.pad(image, missing, mode="edge").reshape(rows, stride, columns, stride, 3)
-    means = cells.mean(axis=(1, 3), dtype=np.float64).reshape(-1, 3) / 255
-    normalised: npt.NDArray[np.float32] = ((means - IMAGENET_MEAN) / IMAGENET_STD).astype(
-        np.float32
-    )
-    return normalised
 
 
 def colour_kernel(

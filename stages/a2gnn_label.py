@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from models.a2gnn import Settings, label_image
-from models.grid_losses import cell_colours
+from models.affinity import cell_colours
 from models.ops.boxes import inside_own_boxes
 from models.ops.cells import cells_to_pixels
 from stages.io.command import run
@@ -145,6 +145,8 @@ def label_one(item: Item) -> Outcome:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
     if seeds.shape != size:
         raise InputError(f"{item.seeds}: size {seeds.shape}; expected {size}, that of the image")
+    image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
+    colours = cell_colours(image, graph.stride)[0].flatten(1).t().numpy()
     corners = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
     labelled = label_image(
@@ -154,7 +156,7 @@ def label_one(item: Item) -> Outcome:
         grid=graph.grid,
         stride=graph.stride,
         seeds=seeds,
-        colours=cell_colours(item.image.read(), graph.stride),
+        colours=colours,
         boxes=corners,
         categories=categories,
         settings=item.params.settings(),
