@@ -1,10 +1,8 @@
 """The house rules that a machine can hold us to."""
 
 import ast
-import re
 import shlex
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from ruamel.yaml import YAML
 
 from pipelines.deps import check_deps
 from stages.io.closure import import_closure
+from tests.graph import Node, look_up, overlap, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 GRAPH: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -25,67 +24,9 @@ UPPER_BOUNDS = {"deeplab_train@ground_truth"}
 GROUND_TRUTH = Path("data/dataset/ground_truth")
 
 
-@dataclass(frozen=True)
-class Node:
-    """A stage of dvc.yaml with its foreach and its ${...} resolved."""
-
-    name: str
-    cmd: str
-    deps: tuple[Path, ...]
-    params: tuple[str, ...]
-    outs: tuple[Path, ...]
-
-    @property
-    def stage(self) -> str:
-        return self.name.split("@")[0]
-
-
 @cache
 def nodes() -> list[Node]:
-    return [
-        node
-        for name, entry in GRAPH.items()
-        for node in (
-            [_node(name, entry, {})]
-            if "do" not in entry
-            else [
-                _node(f"{name}@{key}", entry["do"], {"key": key, "item": item})
-                for key, item in _members(entry["foreach"])
-            ]
-        )
-    ]
-
-
-def _members(foreach: Any) -> list[tuple[str, Any]]:
-    if isinstance(foreach, dict):
-        return list(foreach.items())
-    return [(str(item), item) for item in foreach]
-
-
-def _node(name: str, body: dict[str, Any], member: dict[str, Any]) -> Node:
-    def resolve(value: Any) -> str:
-        text = next(iter(value)) if isinstance(value, dict) else str(value)
-        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_look_up(match[1], member)), text)
-
-    outs = [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]
-    return Node(
-        name,
-        resolve(body["cmd"]),
-        tuple(Path(resolve(dep)) for dep in body.get("deps", [])),
-        tuple(str(key) for key in body.get("params", [])),
-        tuple(Path(resolve(out)) for out in outs),
-    )
-
-
-def _look_up(key: str, member: dict[str, Any]) -> Any:
-    place: Any = {**PARAMS, **member}
-    for part in key.split("."):
-        place = place[part]
-    return place
-
-
-def _overlap(first: Path, second: Path) -> bool:
-    return first.is_relative_to(second) or second.is_relative_to(first)
+    return read_nodes(ROOT / "dvc.yaml", PARAMS)
 
 
 def _function(name: str) -> ast.FunctionDef:
@@ -103,7 +44,7 @@ def test_every_stage_reads_its_own_section_and_keys_that_exist() -> None:
     for node in nodes():
         assert node.stage in node.params, f"{node.name}: its section is not among its params"
         for key in node.params:
-            _look_up(key, {})
+            look_up(key, PARAMS)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -142,7 +83,7 @@ def test_a_stage_writes_below_its_own_folder_and_declares_the_paths_it_is_given(
     assert given["--out"].is_relative_to(folder)
     for option, path in given.items():
         if path.is_relative_to("data") and option not in ("--out", "--root"):
-            assert any(_overlap(path, dep) for dep in node.deps), f"{path} is not a dep"
+            assert any(overlap(path, dep) for dep in node.deps), f"{path} is not a dep"
 
 
 def test_deps_are_exactly_what_the_stages_import() -> None:
@@ -164,7 +105,7 @@ def sees_ground_truth(graph: list[Node]) -> set[str]:
         found = {
             node.name
             for node in graph
-            if any(_overlap(dep, path) for dep in node.deps for path in forbidden)
+            if any(overlap(dep, path) for dep in node.deps for path in forbidden)
         }
         if found == seen:
             return seen
