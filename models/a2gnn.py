@@ -383,7 +383,7 @@ def train_network(
         second = epoch >= settings.first_epochs
         loss, removed = image_loss(network, problem, kept, second=second)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimizer.step()
         value = float(loss.detach())
         if not math.isfinite(value):
