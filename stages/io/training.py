@@ -34,8 +34,10 @@ BatchT = TypeVar("BatchT")
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Curve = list[dict[str, float]]
 
-#: Sums of floats depend on the number of threads, so it is the same on every machine.
-TRAINING_THREADS = 2
+#: Sums of floats depend on the number of threads, so it is the same on every machine. One: stages
+#: run side by side, and threads that wait for cores spin (8 photographs forward and backward took
+#: 8 CPU-s in two threads on two busy cores, 1.2 in one). Who trains for long has a GPU.
+TRAINING_THREADS = 1
 FOLDER = Path(".seedmask/checkpoints")
 
 
