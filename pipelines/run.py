@@ -205,18 +205,20 @@ def _named(log: Callable[[str, str], None], name: str) -> Callable[[str], None]:
 @contextmanager
 def stopping_on_signals(runner: Runner) -> Iterator[None]:
     """SIGINT and SIGTERM end the running stages first, then do what they did before."""
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: FrameType | None) -> None:
         runner.stop(number)
         before = previous[signal.Signals(number)]
-        if number == signal.SIGTERM and before == signal.SIG_DFL:
-            raise SystemExit(128 + number)
         if callable(before):
             before(number, frame)
+        else:
+            raise SystemExit(128 + number)
 
-    for number in previous:
-        signal.signal(number, handle)
+    for number, before in previous.items():
+        if before != signal.SIG_IGN:  # ignored, as in a shell's background job, stays ignored
+            signal.signal(number, handle)
     try:
         yield
     finally:

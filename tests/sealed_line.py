@@ -160,6 +160,8 @@ def _in_a_fork(node: Node, stage: Callable[..., None], world: Path) -> list[str]
                 content = json.dumps(run_sealed(node, stage, world))
                 sys.stdout.flush()
             answer.write_text(content)
+        except BaseException:
+            answer.write_text(json.dumps([traceback.format_exc()]))
         finally:
             os._exit(0)
     os.waitpid(child, 0)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -100,7 +101,8 @@ class MiniRepository:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`python -m pipelines ARGUMENTS...` in the background."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines", *arguments],
+            # A background job of a shell ignores SIGINT, and so would what it starts.
+            ["env", "--default-signal=INT", sys.executable, "-m", "pipelines", *arguments],
             cwd=self.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -125,7 +127,8 @@ class MiniRepository:
     def close(self) -> None:
         """End what is still at work."""
         for found in self.processes():
-            found.kill()
+            with suppress(psutil.NoSuchProcess):
+                found.kill()
         for process in self.started:
             process.communicate()
 

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -129,7 +130,8 @@ def test_no_stage_outlives_a_run_that_is_ended(
     process = mini.start("run", "--local")
     await_line(mini, "starts in", "first")
     process.send_signal(number)
-    assert process.wait(60) == {2: 130, 15: 143, 9: -9}[number]
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == {2: 130, 15: 143, 9: -9}[number], text
     assert_no_process_within(mini, 10)
     mini.set("first", "seconds", 0.1)
     assert mini.run("run", "--local")[0] == 0
@@ -147,6 +149,8 @@ def test_no_stage_outlives_what_started_it(mini: MiniRepository, victim: str) ->
         if words[victim] in " ".join(command) and (victim == "leash" or "-S" not in command):
             found.kill()
             break
+    else:
+        raise AssertionError(f"no {victim} is running")
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "first failed" in text
@@ -160,10 +164,8 @@ def test_killed_at_a_random_moment_the_same_command_finishes_equally(
     process = mini.start("run", "--local")
     time.sleep(random.Random(seed).uniform(0.5, 4.0))
     for found in [psutil.Process(process.pid), *mini.processes()]:
-        try:
+        with suppress(psutil.NoSuchProcess):
             found.kill()
-        except psutil.NoSuchProcess:
-            continue
     process.wait(60)
     assert_no_process_within(mini, 10)
     code, text = mini.run("run", "--local")
