@@ -4,7 +4,7 @@ A DeepLab head on the classifier's backbone, cross entropy on the labelled pixel
 measured here but the loss; stages/deeplab_eval.py does that on the validation images.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,14 @@ from stages.io.files import write_json
 from stages.io.masks import LabelMap, read_label_map
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.scores import read_class_names
-from stages.io.training import Checkpoint, Precision, set_training_threads, train, write_curve
+from stages.io.training import (
+    Checkpoint,
+    Precision,
+    TrainingImages,
+    set_training_threads,
+    train,
+    write_curve,
+)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -151,7 +158,7 @@ def deeplab_train(
         curve = train(
             network,
             optimizer,
-            partial(batches, params, samples, labels, classes),
+            partial(batches, params, TrainingImages(samples), labels, classes),
             loss,
             epochs=params.epochs,
             steps=steps,
@@ -195,28 +202,26 @@ def build_network(
 
 def batches(
     params: Params,
-    samples: Sequence[ImageFile],
+    pictures: TrainingImages,
     labels: Path,
     classes: int,
     generator: torch.Generator,
 ) -> Iterator[Batch]:
     """One epoch of augmented crops."""
-    for chosen in shuffled(len(samples), params.batch, generator):
+    for chosen in shuffled(len(pictures), params.batch, generator):
         views = []
         for index in chosen:
-            image = torch.from_numpy(samples[index].read()).permute(2, 0, 1)
-            target = torch.from_numpy(read_labels(labels, samples[index], classes))
             view = augment(
-                image,
-                target,
+                pictures[index],
+                torch.from_numpy(read_labels(labels, pictures.files[index], classes)),
                 crop=params.crop,
                 factors=params.scales,
                 jitter=params.jitter,
                 generator=generator,
             )
             views.append(view)
-        pictures, targets = zip(*views, strict=True)
-        yield Batch(torch.stack(pictures), torch.stack(targets))
+        images, targets = zip(*views, strict=True)
+        yield Batch(torch.stack(images), torch.stack(targets))
 
 
 def loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
