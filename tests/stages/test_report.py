@@ -11,7 +11,6 @@ from PIL import Image
 from stages.io.errors import InputError
 from stages.io.files import write_bytes, write_json
 from stages.io.masks import encode_label_map
-from stages.io.pictures import UNKNOWN_COLOUR, class_colours, overlay, shrink
 from stages.io.scores import IMAGE_SCORES
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 from stages.report import LADDER, Params, gallery_images, report
@@ -165,26 +164,3 @@ def test_gallery_takes_the_worst_and_some_of_the_others() -> None:
     assert gallery_images(miou, list(miou), 8, 8) == [str(value) for value in range(10)]
     assert gallery_images({}, list("abcdef"), 1, 2) == ["b", "d", "f"]
     assert gallery_images({}, [], 1, 2) == []
-
-
-def test_overlay_paints_classes_and_unknown_and_leaves_the_background_grey() -> None:
-    image = np.full((6, 6, 3), (100, 150, 200), dtype=np.uint8)
-    labels = np.zeros((6, 6), dtype=np.uint8)
-    labels[:, 4:] = 1
-    labels[0, :2] = 255
-    painted = overlay(image, labels, {1: (255, 0, 0)}, 0.5)
-    assert painted[3, 4].tolist() == [255, 0, 0]  # an outline is full colour
-    assert painted[3, 5].tolist() == [192, 75, 85]  # (130, 150, 170) and red, half each
-    assert painted[3, 1].tolist() == [130, 150, 170]
-    assert np.abs(painted[0, 0].astype(int) - UNKNOWN_COLOUR).max() < 20
-
-
-def test_class_colours_differ_and_can_be_seen_on_dark_photographs() -> None:
-    colours = class_colours(range(1, 21))
-    assert len(set(colours.values())) == 20
-    assert all(0.21 * r + 0.72 * g + 0.07 * b > 80 for r, g, b in colours.values())
-
-
-def test_shrink_keeps_the_ratio_and_never_enlarges() -> None:
-    assert shrink(np.zeros((40, 80, 3), dtype=np.uint8), 20).shape == (10, 20, 3)
-    assert shrink(np.zeros((4, 8, 3), dtype=np.uint8), 20).shape == (4, 8, 3)
