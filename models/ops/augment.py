@@ -1,12 +1,11 @@
 """Random views of a training image and its label map, on a generator of the caller's.
 
-Images are uint8 RGB (3, H, W) until `crop_and_pad`, label maps uint8 (H, W) with 255 = unknown.
+Images are uint8 RGB (3, H, W), label maps uint8 (H, W) with 255 = unknown.
 """
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
@@ -51,9 +50,12 @@ def augment(
     image = image[..., top : top + height, left : left + width]
     labels = labels[..., top : top + height, left : left + width]
     image = jitter_colours(TF.to_dtype(image, torch.float32, scale=True), jitter, draws[4:])
-    pad = (before, crop - before - width, above, crop - above - height)
-    mean = image.new_tensor(MEAN_COLOUR).view(3, 1, 1)
-    return F.pad(image - mean, pad) + mean, F.pad(labels, pad, value=UNKNOWN)
+    inside = (slice(above, above + height), slice(before, before + width))
+    view = image.new_tensor(MEAN_COLOUR).view(3, 1, 1).repeat(1, crop, crop)
+    view[:, *inside] = image
+    kept = labels.new_full((crop, crop), UNKNOWN)
+    kept[inside] = labels
+    return view, kept
 
 
 def resize(image: Tensor, labels: Tensor, factor: float) -> tuple[Tensor, Tensor]:

@@ -81,16 +81,14 @@ def test_the_loss_is_the_sum_of_the_terms_and_falls() -> None:
 
 
 def test_learning_rate_follows_the_poly_schedule_and_momentum_is_momentum() -> None:
-    weight = nn.Parameter(torch.tensor([1.0]))
-    network = nn.Module()
-    network.weight = weight
-    network.forward = lambda: network.weight.sum()  # type: ignore[method-assign]
-    optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.9)
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
     run = fit(
         network,
         optimizer,
-        lambda generator: [torch.zeros(1)] * 2,
-        lambda model, batch: {"w": model()},
+        lambda generator: [torch.ones(1)] * 2,
+        lambda model, batch: {"w": model(batch).sum()},
         epochs=2,
         steps=2,
         seed=0,
@@ -102,7 +100,7 @@ def test_learning_rate_follows_the_poly_schedule_and_momentum_is_momentum() -> N
     for step in range(4):
         velocity = 0.9 * velocity + 1.0  # the gradient is 1
         value -= 0.5 * (1 - step / 4) ** 0.9 * velocity
-    assert weight.item() == pytest.approx(value, rel=1e-6)
+    assert network.weight.item() == pytest.approx(value, rel=1e-6)
 
 
 def test_a_non_finite_loss_stops_and_names_term_epoch_and_step() -> None:

@@ -1,0 +1,139 @@
+import csv
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import stages.classifier_train as stage
+from models.cam import CamClassifier
+from stages.classifier_train import Params, classifier_train
+from stages.io.classifiers import ClassifierSpec, read_classifier
+from stages.io.command import parse_section, read_params_file
+from stages.io.errors import InputError
+from stages.io.tables import TAGS, write_table
+from stages.io.training import Checkpoint
+from tests.stages.drawn_discs import write_discs
+
+SECTION: dict[str, Any] = {
+    "seed": 0, "method": "cam", "backbone": "resnet38d", "width": 0.05, "output_stride": 8,
+    "weights": "none", "freeze_batch_norm": False, "dropout": 0.0, "epochs": 3, "batch": 3,
+    "crop": 40, "scales": [0.9, 1.1], "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.05,
+    "head_factor": 1.0, "momentum": 0.9, "weight_decay": 5e-4, "precision": "32-true",
+}  # fmt: skip
+
+
+def params(**changes: object) -> Params:
+    found: Params = parse_section(Params, SECTION | changes, "params.yaml: classifier_train")
+    return found
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    own = partial(Checkpoint, folder=tmp_path / "checkpoints")
+    monkeypatch.setattr(stage, "Checkpoint", own)
+    monkeypatch.setattr("stages.io.training.TRAINING_THREADS", 1)
+    found = write_discs(tmp_path)
+    tags = pd.DataFrame({"image_id": ["one", "two", "two", "held"], "category": [1, 1, 2, 2]})
+    write_table(tmp_path / "tags.parquet", tags, TAGS)
+    return {
+        "root": found["root"],
+        "images": found["images"],
+        "tags": tmp_path / "tags.parquet",
+        "categories": found["categories"],
+        "out": tmp_path / "out",
+    }
+
+
+def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Path]) -> None:
+    classifier_train(params(epochs=12), **paths)
+    out = paths["out"]
+    assert {file.name for file in out.iterdir()} == {
+        "weights.pt", "weights.json", "curve.csv", "metrics.json",
+    }  # fmt: skip
+    metrics = json.loads((out / "metrics.json").read_text())
+    counts = {key: metrics[key] for key in ("images", "images_without_tags", "categories")}
+    assert counts == {"images": 3, "images_without_tags": 1, "categories": 2}
+    assert metrics["tag_average_precision"] == 1.0
+    curve = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in curve] == [str(number) for number in range(1, 13)]
+    assert float(curve[-1]["loss"]) == metrics["loss"] < float(curve[0]["loss"])
+    network, spec = read_classifier(out / "weights.pt")
+    assert spec.categories == (1, 2)
+    assert not network.training
+    assert network.class_maps(torch.rand(1, 3, 40, 48)).shape == (1, 2, 5, 6)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(paths: dict[str, Path]) -> None:
+    contents = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        out = paths["out"] / name
+        classifier_train(params(seed=seed, epochs=1), **paths | {"out": out})
+        contents.append((out / "weights.pt").read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[0] != contents[2]
+
+
+def test_it_starts_from_the_named_weights_and_keeps_frozen_batch_norm(
+    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.io.checkpoints.WEIGHTS_FOLDER", tmp_path)
+    source = params_network()
+    for part in source.backbone.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            assert part.running_mean is not None
+            part.running_mean.fill_(0.125)
+    torch.save(source.backbone.body.state_dict(), tmp_path / "start.pt")
+    chosen = params(weights="start.pt", freeze_batch_norm=True, epochs=1)
+    classifier_train(chosen, **paths)
+    network, _ = read_classifier(paths["out"] / "weights.pt")
+    found, start = network.state_dict(), source.state_dict()
+    norms = [key for key in found if "bn" in key.split(".")[-2]]
+    assert len(norms) > 100
+    assert all(torch.equal(found[key], start[key]) for key in norms)
+    assert not torch.equal(found["backbone.body.b7.conv_branch1.weight"],
+                           start["backbone.body.b7.conv_branch1.weight"])  # fmt: skip
+
+
+def params_network() -> CamClassifier:
+    torch.manual_seed(5)
+    spec = ClassifierSpec("cam", "resnet38d", 0.05, 8, (1, 2))
+    return spec.build()
+
+
+def test_weights_that_do_not_fit_are_named(
+    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.io.checkpoints.WEIGHTS_FOLDER", tmp_path)
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pt")
+    message = r"classifier_train\.weights: 'other\.pt' does not fit resnet38d: .*Missing key"
+    with pytest.raises(InputError, match=message) as caught:
+        classifier_train(params(weights="other.pt"), **paths)
+    assert "\n" not in str(caught.value)
+    assert not paths["out"].exists()
+
+
+def test_a_width_that_the_backbone_cannot_have_is_named(paths: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match=r"classifier_train\.width: only resnet38d can be scaled"):
+        classifier_train(params(backbone="resnet18"), **paths)
+
+
+def test_a_tag_without_category_is_named(paths: dict[str, Path]) -> None:
+    write_table(paths["tags"], pd.DataFrame({"image_id": ["one"], "category": [9]}), TAGS)
+    with pytest.raises(InputError, match=r"tags\.parquet: image one: category 9 is not in"):
+        classifier_train(params(), **paths)
+
+
+def test_only_known_methods_and_precisions_are_taken() -> None:
+    for key, value in (("method", "guess"), ("precision", "64"), ("output_stride", 4)):
+        with pytest.raises(InputError, match=f"params.yaml: classifier_train.{key}: "):
+            params(**{key: value})
+
+
+def test_params_yaml_holds_a_valid_section() -> None:
+    section = read_params_file(Path("params.yaml"))["classifier_train"]
+    assert parse_section(Params, section, "params.yaml: classifier_train")
