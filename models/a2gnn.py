@@ -1,9 +1,9 @@
 """A2GNN: affinity attention graph neural network, trained anew on each image (section 4.4, 4.5).
 
-An embedding, affinity attention layers and an output layer (eq. 16-19) learn to tell the classes of
-one image apart from the confident seeds on its pixels, its boxes and its colours; the trained
-network then labels all its cells. Two stages: first cross entropy and multi-point loss (eq. 21,
-26), then also the regularised loss (eq. 22) and consistency checking (eq. 27, 28).
+The network (eq. 16-19) learns the classes of one image from the confident seeds on its pixels, its
+boxes and its colours, and then labels all its cells. Two stages: first cross entropy and
+multi-point loss (eq. 21, 26), then also regularised loss (eq. 22) and consistency checking (eq. 27,
+28).
 
 # differs from the paper: only classes present in the image have an output. The others have no
 label, box or tag to learn from; with them the softmax has more terms, all to be driven to 0.
@@ -27,7 +27,12 @@ from models.affinity_attention import (
     attention_weights,
     build_neighbours,
 )
-from models.consistency import check_directions, consistent_seeds, seeds_in_boxes
+from models.consistency import (
+    background_share,
+    check_directions,
+    consistent_seeds,
+    seeds_in_boxes,
+)
 from models.grid_losses import (
     cells_on_pixels,
     colour_kernel,
@@ -197,7 +202,7 @@ class Problem:
             self.seeds, self.boxes, self.rows, self.size, grid[1], stride
         )
         self.weights_of_seeds = self.seed_weights(self.seeds)
-        self.background = self._background_share()
+        self.background = background_share(self.seeds, self.size, grid, stride).to(dtype)
         self.kernel: Tensor | None = None
         if settings.regularizer > 0 and settings.second_epochs > 0:
             self.kernel = colour_kernel(
@@ -213,17 +218,6 @@ class Problem:
         """`seed_weights` of these seeds for this problem: [C, H W]."""
         average = self.settings.cross_entropy
         return seed_weights(seeds, len(self.classes), average, self.features.dtype)
-
-    def _background_share(self) -> Tensor:
-        """[N, 1] share of each cell in the background's seeds; equal shares when it has none."""
-        y, x = (self.seeds == 0).reshape(self.size).nonzero(as_tuple=True)
-        columns = self.grid[1]
-        cells = y.div(self.stride, rounding_mode="floor") * columns
-        cells += x.div(self.stride, rounding_mode="floor")
-        if not len(cells):
-            cells = torch.arange(len(self.features), device=self.seeds.device)
-        counts = torch.bincount(cells, minlength=len(self.features)).to(self.features.dtype)
-        return (counts / counts.sum())[:, None]
 
 
 def image_loss(
@@ -292,7 +286,7 @@ def _checked_seeds(
         [count @ box / count.sum() for box, count in zip(features, counts, strict=True)]
     )
     backwards = weights.index_select(0, problem.neighbours.twin)
-    background = attend(backwards, problem.background, problem.neighbours)[:, 0] @ hidden
+    background = attend(backwards, problem.background[:, None], problem.neighbours)[:, 0] @ hidden
     directions = check_directions(prototypes, background)
     scores = attend(weights, hidden @ directions.t(), problem.neighbours)
     return consistent_seeds(problem.seeds, problem.box_seeds, scores)

@@ -55,11 +55,35 @@ def seeds_in_boxes(
     for (x0, y0, x1, y1), row in zip(boxes, rows, strict=True):
         y, x = (image[y0:y1, x0:x1] == row).nonzero(as_tuple=True)
         y, x = y + y0, x + x0
-        of_pixel = y.div(stride, rounding_mode="floor") * columns
-        of_pixel += x.div(stride, rounding_mode="floor")
+        of_pixel = _cells_of(y, x, columns, stride)
         cells, place = torch.unique(of_pixel, return_inverse=True)
         found.append(BoxSeeds(y * size[1] + x, cells, place))
     return found
+
+
+def background_share(
+    seeds: Tensor, size: tuple[int, int], grid: tuple[int, int], stride: int
+) -> Tensor:
+    """What each cell holds of the background's seeds; the same for all when there are none.
+
+    Args:
+        seeds: int64 [H W] row of the class, 0 = background.
+        size: (H, W) pixels.
+        grid: (h, w) cells.
+        stride: pixels per cell.
+
+    Returns:
+        float64 [h w], summing to 1.
+    """
+    y, x = (seeds == 0).reshape(size).nonzero(as_tuple=True)
+    counts = torch.bincount(_cells_of(y, x, grid[1], stride), minlength=grid[0] * grid[1])
+    counts = counts.double() if len(y) else torch.ones_like(counts, dtype=torch.float64)
+    return counts / counts.sum()
+
+
+def _cells_of(y: Tensor, x: Tensor, columns: int, stride: int) -> Tensor:
+    rows = y.div(stride, rounding_mode="floor")
+    return rows * columns + x.div(stride, rounding_mode="floor")
 
 
 def check_directions(prototypes: Tensor, background: Tensor) -> Tensor:

@@ -3,7 +3,12 @@
 import torch
 from torch import Tensor
 
-from models.consistency import check_directions, consistent_seeds, seeds_in_boxes
+from models.consistency import (
+    background_share,
+    check_directions,
+    consistent_seeds,
+    seeds_in_boxes,
+)
 from tests.reference import a2gnn as reference
 
 SIZE, STRIDE, GRID = (16, 24), 4, (4, 6)
@@ -95,3 +100,13 @@ def test_a_box_without_seeds_changes_nothing() -> None:
     features, _ = _features()
     seeds = torch.full((SIZE[0] * SIZE[1],), -1)
     assert torch.equal(_checked(seeds, features, BOXES, ROWS), seeds)
+
+
+def test_the_background_is_shared_by_its_pixels_in_each_cell() -> None:
+    seeds = torch.full(SIZE, 1)
+    seeds[0, :6] = 0  # four pixels in the first cell, two in the second
+    share = background_share(seeds.ravel(), SIZE, GRID, STRIDE)
+    assert share[:3].tolist() == [4 / 6, 2 / 6, 0]
+    assert float(share.sum()) == 1
+    none = background_share(torch.full((SIZE[0] * SIZE[1],), 1), SIZE, GRID, STRIDE)
+    assert none.tolist() == [1 / 24] * 24
