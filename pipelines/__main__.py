@@ -72,7 +72,7 @@ def run_command(targets: Sequence[str], jobs: int | None, *, local: bool) -> int
             if local:
                 results = run_local(plan, runner, jobs, _print_line, print_result)
             else:
-                _keep_prefect_offline()
+                _prepare_prefect()
                 from pipelines.flow import run_flow
 
                 results = run_flow(plan, runner, jobs, print_result)
@@ -122,10 +122,11 @@ def _positive(text: str) -> int:
     return number
 
 
-def _keep_prefect_offline() -> None:
-    """Before Prefect is imported: no usage statistics, no look-ups."""
+def _prepare_prefect() -> None:
+    """Before Prefect is imported: no usage statistics; time for its server on a busy machine."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 
 if __name__ == "__main__":

@@ -108,8 +108,8 @@ def _is_in(path: Path, places: list[Path] | tuple[Path, ...]) -> bool:
 def _image_files(node: Node, world: Path) -> list[Path]:
     """The images under dataset.root that images.parquet declares by their hash."""
     table = Path("data/dataset/images.parquet")
-    readers = "dataset.root" in node.params and node.stage != "dataset"
-    if not readers or not any(table.is_relative_to(dep) for dep in node.deps):
+    is_reader = {"dataset", "dataset.root"} & set(node.params) and node.stage != "dataset"
+    if not is_reader or table not in node.deps:
         return []
     from stages.io.tables import IMAGES, read_rows
 

@@ -17,7 +17,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 def server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=400):
         yield
 
 
