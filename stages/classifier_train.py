@@ -6,6 +6,7 @@ the training tags themselves are learned.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -46,6 +47,7 @@ class Params:
     backbone: Literal["resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2"]
     width: Annotated[float, Field(gt=0)]
     output_stride: Literal[8, 16]
+    training_stride: Literal[8, 16]
     weights: str
     freeze_batch_norm: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -155,7 +157,9 @@ def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
 
 def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
     try:
-        network = spec.build(dropout=params.dropout)
+        # dilation changes where the kernels look, not the weights: they serve at either stride
+        training_spec = replace(spec, output_stride=params.training_stride)
+        network = training_spec.build(dropout=params.dropout)
         state = initial_weights(params.weights)
         if state is not None:
             network.backbone.load_pretrained(state)

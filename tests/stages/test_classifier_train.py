@@ -21,6 +21,7 @@ from tests.stages.drawn_discs import write_discs
 
 SECTION: dict[str, Any] = {
     "seed": 0, "method": "cam", "backbone": "resnet38d", "width": 0.05, "output_stride": 8,
+    "training_stride": 8,
     "weights": "none", "freeze_batch_norm": False, "dropout": 0.0, "epochs": 3, "batch": 3,
     "crop": 40, "scales": [0.9, 1.1], "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.05,
     "head_factor": 1.0, "momentum": 0.9, "weight_decay": 5e-4, "precision": "32-true",
@@ -120,6 +121,13 @@ def test_weights_that_do_not_fit_are_named(
 def test_a_width_that_the_backbone_cannot_have_is_named(paths: dict[str, Path]) -> None:
     with pytest.raises(InputError, match=r"classifier_train\.width: only resnet38d can be scaled"):
         classifier_train(params(backbone="resnet18"), **paths)
+
+
+def test_it_may_be_trained_at_a_coarser_stride_than_it_is_used_at(paths: dict[str, Path]) -> None:
+    chosen = params(backbone="mobilenet_v2", width=1.0, training_stride=16, epochs=1, crop=32)
+    classifier_train(chosen, **paths)
+    network, _ = read_classifier(paths["out"] / "weights.pt")
+    assert network.backbone.output_stride == 8
 
 
 def test_a_tag_without_category_is_named(paths: dict[str, Path]) -> None:
