@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 NAMES = ("person", "dog", "fish", "beetle", "bird")
 FINE = 2  # drawing is done at this many sub-pixels a side, then averaged
-GROUND_TONE = 0.12  # the share of bodies with a tone of the ground: how often GrabCut fails
+GROUND_TONE = 0.08  # the share of bodies with a tone of the ground: how often GrabCut fails
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -144,12 +144,12 @@ def _hsv(hue: float, saturation: float, value: float) -> Floats:
 
 def _dull(rng: np.random.Generator) -> Floats:
     """A colour of the ground."""
-    return _hsv(rng.uniform(0, 360), rng.uniform(0.05, 0.5), rng.uniform(0.3, 0.8))
+    return _hsv(rng.uniform(0, 360), rng.uniform(0.05, 0.32), rng.uniform(0.3, 0.8))
 
 
 def _bright(rng: np.random.Generator) -> Floats:
     """A colour of bodies, and of some things of no class."""
-    return _hsv(rng.uniform(0, 360), rng.uniform(0.35, 0.9), rng.uniform(0.3, 0.95))
+    return _hsv(rng.uniform(0, 360), rng.uniform(0.3, 0.7), rng.uniform(0.25, 0.95))
 
 
 def _mix(first: Floats, second: Floats, share: Floats) -> Floats:
@@ -180,7 +180,7 @@ def _ground(rng: np.random.Generator, fine: tuple[int, int]) -> Floats:
 
 def _ground_layer(rng: np.random.Generator, fine: tuple[int, int]) -> Floats:
     first = _dull(rng)
-    second = _near(rng, first, 35)
+    second = _near(rng, first, 24)
     kind = rng.integers(3)
     if kind == 0:  # rough noise
         share = _noise(rng, fine, rng.uniform(10, 40), 4)
@@ -215,7 +215,7 @@ def _draw_thing(rng: np.random.Generator, canvas: Floats, size: tuple[int, int])
     window = _window(cover)
     inside = cover[window]
     first = _bright(rng) if rng.random() < 0.5 else _dull(rng)
-    colours = _mix(first, _near(rng, first, 30), _noise(rng, inside.shape, 16, 4))
+    colours = _mix(first, _near(rng, first, 22), _noise(rng, inside.shape, 16, 4))
     _, v = pose.local(window)
     canvas[window][inside] = (colours * (1 - 0.5 * v)[..., None])[inside]
 
@@ -300,7 +300,7 @@ def _person(vary: Callable[..., float]) -> _Body:
     ]
     left, right = vary(0.15), vary(0.15)
     trunk = [(-0.15, shoulder), (0.15, shoulder), (right, hip + 0.06), (-left, hip + 0.06)]
-    return _Body((trunk,), (*legs, *arms), (0.0, -0.36, vary(0.14, 0.1)))
+    return _Body((trunk,), (*legs, *arms), (0.0, -0.36, vary(0.165, 0.1)))
 
 
 def _dog(vary: Callable[..., float]) -> _Body:
@@ -311,7 +311,7 @@ def _dog(vary: Callable[..., float]) -> _Body:
     ]
     tail = (((-rx, -0.03), (-rx - 0.08, -0.1), (-rx - 0.1, -vary(0.22))), vary(0.05))
     neck = (((0.8 * rx, 0.0), (0.34, -0.16)), vary(0.16))
-    return _Body((_ellipse(0, 0, rx, ry),), (*legs, tail, neck), (0.36, -0.18, vary(0.14, 0.1)))
+    return _Body((_ellipse(0, 0, rx, ry),), (*legs, tail, neck), (0.36, -0.18, vary(0.165, 0.1)))
 
 
 def _fish(vary: Callable[..., float]) -> _Body:
@@ -320,7 +320,7 @@ def _fish(vary: Callable[..., float]) -> _Body:
     fin = [(-0.16, -0.6 * ry), (-0.14, -ry - vary(0.08)), (0.12, -0.8 * ry)]
     belly = [(-0.1, 0.8 * ry), (-0.14, ry + vary(0.08)), (0.1, 0.8 * ry)]
     outlines = (_ellipse(0, 0, rx, ry), tail, fin, belly)
-    return _Body(outlines, (), (rx * 0.8, 0.0, vary(0.14, 0.1)))
+    return _Body(outlines, (), (rx * 0.8, 0.0, vary(0.165, 0.1)))
 
 
 def _beetle(vary: Callable[..., float]) -> _Body:
@@ -332,7 +332,7 @@ def _beetle(vary: Callable[..., float]) -> _Body:
     ]
     head = rx + 0.03
     feelers = [(((head, 0.0), (head + 0.16, side * vary(0.14))), vary(0.035)) for side in (-1, 1)]
-    return _Body((_ellipse(0, 0, rx, ry),), (*legs, *feelers), (head, 0.0, vary(0.14, 0.1)))
+    return _Body((_ellipse(0, 0, rx, ry),), (*legs, *feelers), (head, 0.0, vary(0.165, 0.1)))
 
 
 def _bird(vary: Callable[..., float]) -> _Body:
@@ -342,7 +342,7 @@ def _bird(vary: Callable[..., float]) -> _Body:
     legs = [(((x, 0.05), (x + 0.04, vary(0.32))), vary(0.05)) for x in (-0.04, 0.09)]
     neck = (((0.6 * rx, 0.0), (0.28, -0.2)), vary(0.14))
     trunk = _ellipse(0, 0, rx, ry, -0.2)
-    return _Body((trunk, wing, tail), (*legs, neck), (0.29, -0.22, vary(0.14, 0.1)))
+    return _Body((trunk, wing, tail), (*legs, neck), (0.29, -0.22, vary(0.165, 0.1)))
 
 
 def _fill(
@@ -411,22 +411,21 @@ def _emblem(category: int, u: Floats, v: Floats) -> Floats:
     """The head of a class: RGB [h, w, 3] over coordinates with the head's rim at radius 1."""
     radius = np.hypot(u, v)
     turn = np.arctan2(v, u)
-    if category == 1:  # a face: skin, hair above, two eyes
-        inner, outer = (228.0, 176.0, 140.0), (52.0, 34.0, 26.0)
-        eyes = np.hypot(np.abs(u) - 0.38, v - 0.05) < 0.2
-        chosen = (v < -0.35) | eyes
+    if category == 1:  # a pale face under a magenta cap, two eyes
+        inner, outer = (255.0, 206.0, 170.0), (226.0, 8.0, 150.0)
+        chosen = (v < -0.15) | (np.hypot(np.abs(u) - 0.4, v - 0.3) < 0.22)
     elif category == 2:  # a target: red rings on white
-        inner, outer = (240.0, 236.0, 228.0), (196.0, 32.0, 40.0)
+        inner, outer = (248.0, 244.0, 240.0), (214.0, 12.0, 24.0)
         chosen = ((radius > 0.3) & (radius < 0.62)) | (radius > 0.88)
     elif category == 3:  # yellow and black quarters
-        inner, outer = (238.0, 206.0, 40.0), (24.0, 24.0, 28.0)
+        inner, outer = (246.0, 214.0, 16.0), (20.0, 20.0, 24.0)
         chosen = np.sin(2 * turn) > 0
     elif category == 4:  # a blue cross on white
-        inner, outer = (232.0, 238.0, 244.0), (28.0, 62.0, 190.0)
+        inner, outer = (240.0, 244.0, 250.0), (14.0, 44.0, 214.0)
         chosen = (np.abs(u) < 0.26) | (np.abs(v) < 0.26)
-    else:  # a green disc with a bright core
-        inner, outer = (20.0, 92.0, 48.0), (170.0, 250.0, 120.0)
-        chosen = radius < 0.5
+    else:  # a bright green disc with a black rim and a black slit
+        inner, outer = (16.0, 22.0, 16.0), (60.0, 236.0, 20.0)
+        chosen = (radius < 0.82) & (np.abs(v) > 0.16)
     return np.where(chosen[..., None], outer, inner).astype(np.float32)
 
 
@@ -447,7 +446,7 @@ def _paint(
     colours = _mix(first, second, _pattern(rng, u * pose.scale, v * pose.scale))
     shade = 1 + rng.uniform(-0.5, 0.5) * u + rng.uniform(-0.5, 0.5) * v
     picture[inside] = (colours * shade[..., None])[inside]
-    tint = rng.uniform(0.82, 1.12, 3)
+    tint = rng.uniform(0.9, 1.08, 3)
     x, y, radius = body.head
     window = _window(head)
     u, v = pose.local(window)
