@@ -30,10 +30,17 @@ from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """The section grabcut_seeds of params.yaml."""
+    """Numbers of the stage.
+
+    Attributes:
+        seed: of GrabCut, the same for every box.
+        iterations: rounds of colour models and graph cut.
+        min_fraction: where GrabCut keeps less of a box than this, the whole box counts as object.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     iterations: Annotated[int, Field(gt=0)]
+    min_fraction: Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +61,7 @@ def grabcut_seeds(params: Params, root: Path, images: Path, instances: Path, out
     """Label the training images from their boxes.
 
     Args:
-        params: seed and iterations of GrabCut.
+        params: see `Params`.
         root: folder of the photographs.
         images: images.parquet.
         instances: instances.parquet; its boxes are read, no masks.
@@ -71,10 +78,13 @@ def grabcut_seeds(params: Params, root: Path, images: Path, instances: Path, out
 
 
 def _label_image(item: Item) -> Outcome:
-    image, size = item.image.read(), item.image.size
+    image, size, params = item.image.read(), item.image.size, item.params
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
-    cuts = [grabcut_box(image, box, item.params.iterations, item.params.seed) for box in boxes]
+    cuts = [
+        grabcut_box(image, box, params.iterations, params.min_fraction, params.seed)
+        for box in boxes
+    ]
     labels = box_seeds(boxes, categories, [cut.mask for cut in cuts], size)
     files = {
         f"labels/{item.image_id}.png": labels,
@@ -85,7 +95,7 @@ def _label_image(item: Item) -> Outcome:
     stats = {
         "boxes": len(boxes),
         "boxes_kept_full": kinds.count("full"),
-        "boxes_filled_after_empty_cut": kinds.count("empty"),
+        "boxes_filled_after_small_cut": kinds.count("small"),
         "boxes_filled_after_failed_cut": kinds.count("failed"),
     }
     return Outcome({name: encode_label_map(content) for name, content in files.items()}, stats)

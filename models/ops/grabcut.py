@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from models.ops.boxes import BoxTuple, pixel_box
 
-Kind = Literal["cut", "full", "empty", "failed"]
+Kind = Literal["cut", "full", "small", "failed"]
 
 
 class BoxCut(NamedTuple):
@@ -16,16 +16,22 @@ class BoxCut(NamedTuple):
 
     Attributes:
         mask: bool [H, W], true on the object; false outside the box.
-        kind: "cut" when part of the box is object; "full" when GrabCut kept the whole box; "empty"
-            when it kept nothing; "failed" when it could not run. In the last two cases the mask is
-            the whole box: the box is known to hold an object, and nothing says where.
+        kind: "cut" when part of the box is object; "full" when GrabCut kept the whole box; "small"
+            when it kept next to nothing; "failed" when it could not run. In the last two cases the
+            mask is the whole box: it is known to hold an object, and nothing says where.
     """
 
     mask: npt.NDArray[np.bool_]
     kind: Kind
 
 
-def grabcut_box(image: npt.NDArray[np.uint8], box: BoxTuple, iterations: int, seed: int) -> BoxCut:
+def grabcut_box(
+    image: npt.NDArray[np.uint8],
+    box: BoxTuple,
+    iterations: int,
+    min_fraction: float,
+    seed: int,
+) -> BoxCut:
     """Cut the object of one box out of the whole image.
 
     Every pixel outside the box is background for certain; those inside start as object. The
@@ -36,6 +42,8 @@ def grabcut_box(image: npt.NDArray[np.uint8], box: BoxTuple, iterations: int, se
         image: uint8 RGB [H, W, 3].
         box: (x0, y0, x1, y1) pixels, 0-based, half open.
         iterations: rounds of colour models and graph cut, at least 1.
+        min_fraction: an object below this share of its box is a failure of the cut: a box is tight,
+            and an object that touches its four sides is rarely that thin.
         seed: of OpenCV's generator, set for every call, so that a result depends on no other.
     """
     size = image.shape[0], image.shape[1]
@@ -55,6 +63,6 @@ def grabcut_box(image: npt.NDArray[np.uint8], box: BoxTuple, iterations: int, se
     except cv2.error:
         return BoxCut(whole, "failed")
     mask = whole & (marks == cv2.GC_PR_FGD)
-    if not mask.any():
-        return BoxCut(whole, "empty")
+    if not mask.any() or mask.sum() < min_fraction * whole.sum():
+        return BoxCut(whole, "small")
     return BoxCut(mask, "full" if np.array_equal(mask, whole) else "cut")

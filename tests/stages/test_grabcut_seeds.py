@@ -23,7 +23,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 def test_every_box_becomes_the_object_inside_it(paths: dict[str, Path]) -> None:
-    grabcut_seeds(Params(seed=0, iterations=5), **paths)
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
     for name in ("one", "two"):
         true = draw(name)[1]
         labels = read_label_map(paths["out"] / "labels" / f"{name}.png")
@@ -40,7 +40,7 @@ def test_every_box_becomes_the_object_inside_it(paths: dict[str, Path]) -> None:
 def test_only_training_images_are_labelled_and_those_without_boxes_are_background(
     paths: dict[str, Path],
 ) -> None:
-    grabcut_seeds(Params(seed=0, iterations=1), **paths)
+    grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1), **paths)
     for folder in ("labels", "complete", "filled"):
         found = {path.stem for path in (paths["out"] / folder).iterdir()}
         assert found == {"one", "two", "empty"}
@@ -54,13 +54,13 @@ def test_degenerate_cuts_are_counted(
     monkeypatch.setitem(DISCS, "one", [(1, 20, 24, 60)])  # its box covers the image
     written = write_discs(paths["root"])
     assert written["instances"] == paths["instances"]
-    grabcut_seeds(Params(seed=0, iterations=5), **paths)
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     assert metrics == {
         "images": 3,
         "boxes": 3,
         "boxes_kept_full": 0,
-        "boxes_filled_after_empty_cut": 0,
+        "boxes_filled_after_small_cut": 0,
         "boxes_filled_after_failed_cut": 1,
     }
     one = read_label_map(paths["out"] / "labels" / "one.png")
@@ -68,9 +68,11 @@ def test_degenerate_cuts_are_counted(
 
 
 def test_results_repeat_bit_for_bit(paths: dict[str, Path], tmp_path: Path) -> None:
-    grabcut_seeds(Params(seed=3, iterations=2), **paths)
+    grabcut_seeds(Params(seed=3, iterations=2, min_fraction=0.1), **paths)
     (tmp_path / "memo").rename(tmp_path / "forgotten")
-    grabcut_seeds(Params(seed=3, iterations=2), **(paths | {"out": tmp_path / "again"}))
+    grabcut_seeds(
+        Params(seed=3, iterations=2, min_fraction=0.1), **(paths | {"out": tmp_path / "again"})
+    )
     for path in paths["out"].rglob("*.png"):
         assert (
             path.read_bytes() == (tmp_path / "again" / path.relative_to(paths["out"])).read_bytes()
@@ -80,4 +82,4 @@ def test_results_repeat_bit_for_bit(paths: dict[str, Path], tmp_path: Path) -> N
 def test_a_photograph_changed_since_the_dataset_stage_is_refused(paths: dict[str, Path]) -> None:
     (paths["root"] / "photos" / "two.png").write_bytes(b"other")
     with pytest.raises(InputError, match=r"two\.png: content changed since the dataset stage"):
-        grabcut_seeds(Params(seed=0, iterations=1), **paths)
+        grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1), **paths)

@@ -17,14 +17,14 @@ def disc_image(seed=0):
 
 def test_the_object_of_a_box_is_cut_out():
     image, disc = disc_image()
-    cut = grabcut_box(image, (15, 11, 33, 29), 5, 0)
+    cut = grabcut_box(image, (15, 11, 33, 29), 5, 0.1, 0)
     assert cut.kind == "cut"
     assert (cut.mask & disc).sum() / (cut.mask | disc).sum() > 0.95
 
 
 def test_the_mask_stays_inside_the_pixels_that_the_box_touches():
     image, _ = disc_image()
-    mask = grabcut_box(image, (14.2, 10.7, 27.4, 30.1), 5, 0).mask
+    mask = grabcut_box(image, (14.2, 10.7, 27.4, 30.1), 5, 0.1, 0).mask
     outside = np.ones_like(mask)
     outside[10:31, 14:28] = False
     assert mask.any()
@@ -44,24 +44,24 @@ def mottled_image():
 
 def test_a_result_depends_on_the_seed_and_on_no_earlier_call():
     image, box = mottled_image(), (10, 8, 38, 32)
-    first = grabcut_box(image, box, 1, 0).mask
+    first = grabcut_box(image, box, 1, 0.1, 0).mask
     cv2.setRNGSeed(99)
-    grabcut_box(image, (2, 2, 30, 30), 1, 7)
-    np.testing.assert_array_equal(grabcut_box(image, box, 1, 0).mask, first)
-    others = [grabcut_box(image, box, 1, seed).mask for seed in range(1, 6)]
+    grabcut_box(image, (2, 2, 30, 30), 1, 0.1, 7)
+    np.testing.assert_array_equal(grabcut_box(image, box, 1, 0.1, 0).mask, first)
+    others = [grabcut_box(image, box, 1, 0.1, seed).mask for seed in range(1, 6)]
     assert any(not np.array_equal(first, other) for other in others)
 
 
 def test_the_image_is_left_unchanged():
     image, _ = disc_image()
     before = image.copy()
-    grabcut_box(image, (15, 11, 33, 29), 1, 0)
+    grabcut_box(image, (15, 11, 33, 29), 1, 0.1, 0)
     np.testing.assert_array_equal(image, before)
 
 
 def test_a_box_that_covers_the_image_is_filled():
     image, _ = disc_image()
-    cut = grabcut_box(image, (0, 0, 48, 40), 5, 0)
+    cut = grabcut_box(image, (0, 0, 48, 40), 5, 0.1, 0)
     assert cut.kind == "failed"
     assert cut.mask.all()
 
@@ -69,15 +69,15 @@ def test_a_box_that_covers_the_image_is_filled():
 @pytest.mark.parametrize("box", [(5, 5, 6, 6), (5.2, 5.1, 5.9, 5.8), (47, 0, 48, 40), (0, 0, 2, 2)])
 def test_tiny_boxes_get_a_mask_of_at_least_one_pixel(box):
     image, _ = disc_image()
-    cut = grabcut_box(image, box, 5, 0)
+    cut = grabcut_box(image, box, 5, 0.1, 0)
     assert cut.mask.any()
     assert cut.mask.sum() <= 40
 
 
 def test_an_object_that_looks_like_the_ground_fills_its_box():
     flat = np.full((40, 48, 3), 128, np.uint8)
-    cut = grabcut_box(flat, (10, 10, 30, 30), 5, 0)
-    assert cut.kind in ("empty", "full")
+    cut = grabcut_box(flat, (10, 10, 30, 30), 5, 0.1, 0)
+    assert cut.kind in ("small", "full")
     expected = np.zeros((40, 48), bool)
     expected[10:30, 10:30] = True
     np.testing.assert_array_equal(cut.mask, expected)
@@ -89,7 +89,7 @@ def test_when_opencv_fails_the_box_is_filled(monkeypatch):
 
     monkeypatch.setattr(cv2, "grabCut", fail)
     image, _ = disc_image()
-    cut = grabcut_box(image, (10, 10, 30, 30), 5, 0)
+    cut = grabcut_box(image, (10, 10, 30, 30), 5, 0.1, 0)
     assert cut.kind == "failed"
     assert cut.mask.sum() == 400
 
@@ -100,6 +100,20 @@ def test_a_cut_without_object_fills_the_box(monkeypatch):
 
     monkeypatch.setattr(cv2, "grabCut", nothing)
     image, _ = disc_image()
-    cut = grabcut_box(image, (10, 10, 30, 30), 5, 0)
-    assert cut.kind == "empty"
+    cut = grabcut_box(image, (10, 10, 30, 30), 5, 0.1, 0)
+    assert cut.kind == "small"
     assert cut.mask.sum() == 400
+
+
+@pytest.mark.parametrize(("pixels", "kind", "kept"), [(39, "small", 400), (40, "cut", 40)])
+def test_an_object_that_is_too_small_for_its_box_fills_it(monkeypatch, pixels, kind, kept):
+    def few(image, marks, *arguments):
+        marks[:] = cv2.GC_PR_BGD
+        patch = np.full(400, cv2.GC_PR_BGD, np.uint8)
+        patch[:pixels] = cv2.GC_PR_FGD
+        marks[10:30, 10:30] = patch.reshape(20, 20)
+
+    monkeypatch.setattr(cv2, "grabCut", few)
+    image, _ = disc_image()
+    cut = grabcut_box(image, (10, 10, 30, 30), 5, 0.1, 0)
+    assert (cut.kind, cut.mask.sum()) == (kind, kept)
