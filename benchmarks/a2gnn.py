@@ -308,7 +308,7 @@ def on_cuda(grid: tuple[int, int], inputs: int) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smaller image, fewer repeats")
+    parser.add_argument("--quick", action="store_true", help="a smaller image")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--memory-of", choices=["ours", "dense"], help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs=3, help=argparse.SUPPRESS)
@@ -322,7 +322,7 @@ def main() -> None:
     if arguments.device == "cuda":
         on_cuda(grid, inputs)
         return
-    repeats = 3 if arguments.quick else 7
+    repeats = 3
     case = draw_case(grid, inputs, torch.float32)
     kept, dense = case.mask(), make_dense(case)
     print(f"N = {grid[0] * grid[1]}, D = {inputs}, {len(case.problem.neighbours.columns)} edges")
