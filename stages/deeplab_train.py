@@ -52,9 +52,10 @@ class Params:
         crop: side of a training crop, pixels.
         scales: least and largest random factor of an image's size.
         jitter: strengths of brightness, contrast, saturation and hue (models/ops/augment.py).
+        optimizer: sgd (papers) | adamw, which gets further in few steps from a random start.
         learning_rate: of the backbone's weights.
         head_factor: the head learns so many times faster.
-        momentum: of SGD.
+        momentum: of sgd; adamw has its own.
         weight_decay: of weights.
         freeze_batch_norm: the backbone's batch norm stays as the classifier left it.
         precision: of the training arithmetic.
@@ -75,6 +76,7 @@ class Params:
         Annotated[float, Field(ge=0)],
         Annotated[float, Field(ge=0, le=0.5)],
     ]
+    optimizer: Literal["sgd", "adamw"]
     learning_rate: Annotated[float, Field(gt=0)]
     head_factor: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -142,17 +144,18 @@ def deeplab_train(
         read_labels(labels, sample, classes)  # so that a bad one stops the run now, not in an hour
     network = build_network(params, network_params, classifier)
     steps = steps_per_epoch(len(samples), params.batch)
-    optimizer = torch.optim.SGD(
-        parameter_groups(
-            network.backbone,
-            [network.head],
-            learning_rate=params.learning_rate,
-            weight_decay=params.weight_decay,
-            head_factor=params.head_factor,
-        ),
-        lr=params.learning_rate,
-        momentum=params.momentum,
+    groups = parameter_groups(
+        network.backbone,
+        [network.head],
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        head_factor=params.head_factor,
     )
+    optimizer: torch.optim.Optimizer
+    if params.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, lr=params.learning_rate)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
     inputs = (images, categories, labels, classifier)
     with Checkpoint("deeplab_train", params, inputs) as checkpoint:
         curve = train(

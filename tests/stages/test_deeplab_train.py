@@ -23,8 +23,8 @@ from stages.io.training import Checkpoint
 SECTION: dict[str, Any] = {
     "seed": 0, "head": "aspp", "channels": 8, "rates": [1, 2], "output_stride": 16, "epochs": 2,
     "batch": 2, "crop": 32, "scales": [0.75, 1.5], "jitter": [0.1, 0.1, 0.1, 0.0],
-    "learning_rate": 0.01, "head_factor": 10.0, "momentum": 0.9, "weight_decay": 1e-4,
-    "freeze_batch_norm": False, "precision": "32-true",
+    "optimizer": "sgd", "learning_rate": 0.01, "head_factor": 10.0, "momentum": 0.9,
+    "weight_decay": 1e-4, "freeze_batch_norm": False, "precision": "32-true",
 }  # fmt: skip
 PARAMS = Params(**SECTION)
 
@@ -87,6 +87,15 @@ def test_trains_the_backbone_unless_frozen_batch_norm(paths: dict[str, Path]) ->
     assert not torch.equal(torch.load(paths["out"] / "weights.pt", weights_only=True)[key], before)
     deeplab_train(Params(**(SECTION | {"freeze_batch_norm": True})), **paths)
     assert torch.equal(torch.load(paths["out"] / "weights.pt", weights_only=True)[key], before)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_learns_what_it_is_shown(paths: dict[str, Path], optimizer: str) -> None:
+    rate = {"sgd": 0.01, "adamw": 0.002}[optimizer]
+    more = {"optimizer": optimizer, "learning_rate": rate, "epochs": 8, "crop": 48}
+    deeplab_train(Params(**(SECTION | more)), **paths)
+    losses = pd.read_csv(paths["out"] / "curve.csv")["loss"]
+    assert losses.iloc[-3:].mean() < 0.8 * losses.iloc[:3].mean()
 
 
 def test_images_without_labels_are_left_out(paths: dict[str, Path]) -> None:
