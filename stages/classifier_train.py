@@ -58,6 +58,7 @@ class Params:
     jitter: tuple[Strength, Strength, Strength, Annotated[float, Field(ge=0, le=0.5)]]
     learning_rate: Annotated[float, Field(gt=0)]
     head_factor: Annotated[float, Field(gt=0)]
+    optimizer: Literal["sgd", "adamw"]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     precision: Precision
@@ -121,7 +122,11 @@ def classifier_train(
         weight_decay=params.weight_decay,
         head_factor=params.head_factor,
     )
-    optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
+    optimizer: torch.optim.Optimizer
+    if params.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, lr=params.learning_rate)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
     pictures = TrainingImages(files)
     inputs = (images, tags, categories, *initial_weights_files(params.weights))
     with Checkpoint("classifier_train", params, inputs) as checkpoint:

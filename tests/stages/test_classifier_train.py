@@ -24,7 +24,8 @@ SECTION: dict[str, Any] = {
     "training_stride": 8,
     "weights": "none", "freeze_batch_norm": False, "dropout": 0.0, "epochs": 3, "batch": 3,
     "crop": 40, "scales": [0.9, 1.1], "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.05,
-    "head_factor": 1.0, "momentum": 0.9, "weight_decay": 5e-4, "precision": "32-true",
+    "head_factor": 1.0, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
+    "precision": "32-true",
 }  # fmt: skip
 
 
