@@ -31,7 +31,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tqdm import tqdm
@@ -156,6 +156,8 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> _
         height, width = decode_image(content).shape[:2]
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _Rejected(f"decompression bomb: {error}") from error
+    except UnidentifiedImageError as error:  # its own text holds an address of memory
+        raise _Rejected("not a sound image: no known format") from error
     except Exception as error:  # whatever a broken file makes a decoder raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _Rejected(f"not a sound image: {reason}") from error

@@ -32,7 +32,9 @@ def test_two_files_are_the_two_splits(tmp_path: Path) -> None:
 def test_one_file_is_split_by_id_alone(tmp_path: Path) -> None:
     names = [f"{number:03d}.png" for number in range(40)]
     images = [coco_image(number, name) for number, name in enumerate(names)]
-    splits = {image.image_id: image.split for image in read_coco(write_coco(tmp_path, images)).images}
+    splits = {
+        image.image_id: image.split for image in read_coco(write_coco(tmp_path, images)).images
+    }
     assert 2 <= sum(split == "val" for split in splits.values()) <= 16
     assert all((splits[image_id] == "val") == held_out(image_id) for image_id in splits)
     fewer = read_coco(write_coco(tmp_path, images[:20])).images
@@ -95,7 +97,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such annotation files; .* found none"):
+    with pytest.raises(InputError, match=r"no such annotation files; .* found none"):
         read_coco(tmp_path)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "instances_train.json").write_text("{")
