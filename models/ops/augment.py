@@ -28,7 +28,8 @@ def augment(
 
     Args:
         image: uint8 RGB (3, H, W).
-        labels: uint8 (H, W), or None for an image without (then all unknown come back).
+        labels: uint8 (H, W), or several layers (L, H, W), or None for an image without (then all
+            unknown come back).
         crop: side of the result in pixels.
         factors: least and largest factor of the size; both sides keep their ratio.
         jitter: strengths as `jitter_colours` takes them; 0 leaves a property alone.
@@ -36,7 +37,7 @@ def augment(
 
     Returns:
         float32 RGB in [0, 1] (3, crop, crop), padded with ImageNet's mean colour, and uint8 labels
-        (crop, crop), padded with 255.
+        ([L,] crop, crop), padded with 255.
     """
     if labels is None:
         labels = image.new_full(image.shape[-2:], UNKNOWN)
@@ -53,8 +54,8 @@ def augment(
     inside = (slice(above, above + height), slice(before, before + width))
     view = image.new_tensor(MEAN_COLOUR).view(3, 1, 1).repeat(1, crop, crop)
     view[:, *inside] = image
-    kept = labels.new_full((crop, crop), UNKNOWN)
-    kept[inside] = labels
+    kept = labels.new_full((*labels.shape[:-2], crop, crop), UNKNOWN)
+    kept[..., *inside] = labels
     return view, kept
 
 

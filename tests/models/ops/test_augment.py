@@ -95,3 +95,15 @@ def test_colour_jitter_changes_what_it_is_asked_to() -> None:
     turned = jitter_colours(image, (0, 0, 0, 0.5), (0, 0, 0, 1.0))
     torch.testing.assert_close(turned.amax(0), image.amax(0), atol=1e-3, rtol=0)
     assert (turned - image).abs().max() > 0.1
+
+
+def test_layers_of_labels_are_cropped_alike() -> None:
+    image, labels = picture(5, 7)
+    layers = torch.stack([labels, labels + 1])
+    _, alone = augment(image, labels, crop=9, factors=(0.5, 2.0), generator=seeded(3))
+    _, kept = augment(image, layers, crop=9, factors=(0.5, 2.0), generator=seeded(3))
+    assert kept.shape == (2, 9, 9)
+    assert torch.equal(kept[0], alone)
+    inside = alone != 255
+    assert torch.equal(kept[1][inside], alone[inside] + 1)
+    assert (kept[1][~inside] == 255).all()
