@@ -136,7 +136,7 @@ class Runner:
         path.parent.mkdir(parents=True, exist_ok=True)
         assert process.stdout is not None
         lines: deque[str] = deque(maxlen=TAIL)
-        with path.open("w") as file:
+        with process.stdout, path.open("w") as file:
             for raw in process.stdout:
                 line = raw.rstrip()
                 if not line or CHATTER.match(line):
