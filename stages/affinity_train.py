@@ -28,12 +28,12 @@ from models.affinity import (
     pairs_within,
     window_offsets,
 )
-from models.backbones import Backbone, cell_features, freeze_batch_norm
+from models.backbones import Backbone, build_backbone, cell_features, freeze_batch_norm
 from models.fit import parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment, crop_window
 from models.ops.cells import pixels_to_cells
 from stages.io.checkpoints import save_weights
-from stages.io.classifiers import read_classifier
+from stages.io.classifiers import ClassifierSpec, read_classifier
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
@@ -57,6 +57,7 @@ class Params:
 
     Attributes:
         seed: of the head, shuffling, augmentation and dropout.
+        output_stride: pixels per cell, 8 or 16; the classifier's may be another.
         reduced: channels that each tap is reduced to, at most.
         radius: of the window, cells.
         window: disc (eq. 7) | square (public code).
@@ -78,6 +79,7 @@ class Params:
     """
 
     seed: Annotated[int, Field(ge=0)]
+    output_stride: Literal[8, 16]
     reduced: tuple[Annotated[int, Field(gt=0)], ...]
     radius: Annotated[int, Field(gt=0)]
     window: Literal["disc", "square"]
@@ -133,7 +135,7 @@ def affinity_train(
     set_training_threads()
     samples = images_of_split(images, root, "train")
     trained, spec = read_classifier(classifier)
-    network = _network(params, trained.backbone)
+    network = _network(params, spec, trained.backbone)
     stride = network.backbone.output_stride
     pictures = TrainingImages(samples)
     known = [float((_seeds(seeds, sample) != UNKNOWN).mean()) for sample in samples]
@@ -177,7 +179,7 @@ def affinity_train(
         made_of = {
             "backbone": spec.backbone,
             "width": spec.width,
-            "output_stride": spec.output_stride,
+            "output_stride": params.output_stride,
             "reduced": params.reduced,
             "radius": params.radius,
             "window": params.window,
@@ -185,9 +187,20 @@ def affinity_train(
         save_weights(out / "weights.pt", network.state_dict(), made_of)
 
 
-def _network(params: Params, backbone: Backbone) -> AffinityNet:
-    """A new head on the backbone, whose batch norm is frozen."""
+def _network(params: Params, spec: ClassifierSpec, trained: Backbone) -> AffinityNet:
+    """A new head on the trained backbone at the stride of `params`; its batch norm is frozen.
+
+    Raises:
+        InputError: the backbone has no such stride, or another number of taps than `reduced`.
+    """
     torch.manual_seed(params.seed)
+    try:
+        backbone = build_backbone(
+            spec.backbone, output_stride=params.output_stride, width=spec.width
+        )
+    except ValueError as error:
+        raise InputError(f"affinity_train.{error}") from error
+    backbone.load_state_dict(trained.state_dict(), strict=True)
     if len(params.reduced) != len(backbone.channels):
         expected = f"expected {len(backbone.channels)} numbers"
         raise InputError(f"affinity_train.reduced: {expected}, found {list(params.reduced)}")

@@ -21,9 +21,9 @@ from stages.io.tables import IMAGES, write_table
 from stages.io.training import Checkpoint
 
 SECTION: dict[str, Any] = {
-    "seed": 0, "reduced": [64, 128, 256], "radius": 2, "window": "disc", "balance": "paper",
-    "regularizer": 3.0, "sigma_xy": 6.0, "sigma_rgb": 0.1, "train_backbone": True, "epochs": 2,
-    "batch": 2, "crop": 48, "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.01,
+    "seed": 0, "output_stride": 8, "reduced": [64, 128, 256], "radius": 2, "window": "disc",
+    "balance": "paper", "regularizer": 3.0, "sigma_xy": 6.0, "sigma_rgb": 0.1,
+    "train_backbone": True, "epochs": 2, "batch": 2, "crop": 48, "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.01,
     "head_factor": 10.0, "momentum": 0.0, "weight_decay": 5e-4, "precision": "32-true",
 }  # fmt: skip
 PARAMS = Params(**SECTION)
@@ -138,6 +138,19 @@ def test_reduced_needs_one_number_per_tap(paths: dict[str, Path]) -> None:
     message = r"affinity_train\.reduced: expected 3 numbers, found \[64, 128\]"
     with pytest.raises(InputError, match=message):
         affinity_train(params, **paths)
+
+
+def test_stride_that_the_backbone_lacks_is_refused(paths: dict[str, Path]) -> None:
+    params = Params(**(SECTION | {"output_stride": 16}))
+    with pytest.raises(InputError, match=r"affinity_train\.output_stride: resnet38d has 8, got 16"):
+        affinity_train(params, **paths)
+
+
+def test_stride_is_its_own_whatever_the_classifier_had(paths: dict[str, Path]) -> None:
+    spec = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
+    save_classifier(paths["classifier"], spec.build(), spec)
+    affinity_train(Params(**(SECTION | {"train_backbone": False, "epochs": 1})), **paths)
+    assert read_weights_params(paths["out"] / "weights.pt")["output_stride"] == 8
 
 
 def test_unknown_key_is_named() -> None:
