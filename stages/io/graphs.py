@@ -68,7 +68,8 @@ def read_graph(path: Path) -> Graph:
         InputError: missing or unreadable file, or a missing array.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # opened here, because np.load leaves a broken archive open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             rows, columns = (int(side) for side in arrays["grid"])
             height, width = (int(side) for side in arrays["size"])
             return Graph(
@@ -81,5 +82,5 @@ def read_graph(path: Path) -> Graph:
             )
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such graph") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a graph: {error}") from error

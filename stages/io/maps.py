@@ -59,12 +59,13 @@ def read_score_map(path: Path) -> ScoreMap:
         InputError: missing or unreadable file, or a missing array.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # opened here, because np.load leaves a broken archive open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             height, width = (int(side) for side in arrays["size"])
             return ScoreMap(
                 arrays["scores"], arrays["classes"], (height, width), int(arrays["stride"])
             )
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such score map") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a score map: {error}") from error
