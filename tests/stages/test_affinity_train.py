@@ -24,7 +24,8 @@ SECTION: dict[str, Any] = {
     "seed": 0, "output_stride": 8, "reduced": [64, 128, 256], "radius": 2, "window": "disc",
     "balance": "paper", "regularizer": 3.0, "sigma_xy": 6.0, "sigma_rgb": 0.1,
     "train_backbone": True, "epochs": 2, "batch": 2, "crop": 48, "jitter": [0.1, 0.1, 0.1, 0.0],
-    "learning_rate": 0.01, "head_factor": 10.0, "momentum": 0.0, "weight_decay": 5e-4, "precision": "32-true",
+    "learning_rate": 0.01, "head_factor": 10.0, "momentum": 0.0, "weight_decay": 5e-4,
+    "precision": "32-true",
 }  # fmt: skip
 PARAMS = Params(**SECTION)
 HEAD_ONLY = Params(**(SECTION | {"train_backbone": False, "epochs": 12, "learning_rate": 0.003}))
