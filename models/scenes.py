@@ -2,13 +2,14 @@
 
 What makes them hard, and for which part of the box line:
 
-* Every class shows itself by a small head alone. The body's shape is partly shared between the
-  classes (one in three has a plain blob), its colours and its texture wholly: a classifier that
-  learns from tags looks at heads, so class activation maps are partial.
-* Bodies carry two tones in a pattern (stripes, dots, checks), and one tone often comes from the
-  ground of the same scene: colour models leak and leave holes, so GrabCut is right where colours
-  differ and wrong where they repeat. Ground is noise, soft blobs and gradients, never a pattern:
-  what tells a body from the ground is texture, which features of a network see and colours do not.
+* Every class shows itself by a small head alone, in colours of its own. The body's shape is partly
+  shared between the classes (one in three has a plain blob), its colours and its texture wholly: a
+  classifier that learns from tags looks at heads, so class activation maps are partial.
+* Bodies carry two tones in a pattern (stripes, dots, checks). Their palette overlaps with that of
+  the ground and of the other bodies, and now and then a tone is taken from the ground: colour
+  models leak, leave holes or lose a whole body, so GrabCut is right where colours differ and wrong
+  where they repeat. Ground is noise, soft blobs and gradients, never a pattern: what tells a body
+  from the ground is texture, which features of a network see and colours do not.
 * Things of no class (stones, poles) take the bodies' colours and stand in and around the boxes.
 * Legs, tails, arms and feelers are 2 to 5 pixels thin and fill little of their box.
 * One to four objects, often of one class, overlap; boxes are tight around what is visible.
