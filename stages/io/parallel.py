@@ -100,6 +100,7 @@ def _one(
 
 def _start_worker() -> None:
     """One thread per process; die with the parent, so that no orphan goes on writing."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # for libraries that are not loaded yet
     threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
