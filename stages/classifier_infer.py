@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass as plain_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Params:
 
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
     flip: bool
+    output_stride: Literal[8, 16]
     stride: Annotated[int, Field(gt=0)]
 
 
@@ -61,7 +62,7 @@ def classifier_infer(
     Raises:
         InputError: bad tables or weights, or a tag that the classifier does not know.
     """
-    _, spec = _read_once(weights)
+    _, spec = _read_once(weights, params.output_stride)
     found = tags_by_image(tags)
     items = []
     for image in images_of_split(images, root, "train"):
@@ -90,7 +91,7 @@ def _maps(item: Item) -> Outcome:
     rows, columns = (-(-side // item.params.stride) for side in size)
     cams = torch.zeros(0, rows, columns)
     if item.tags:
-        network, spec = _read_once(item.weights)
+        network, spec = _read_once(item.weights, item.params.output_stride)
         picture = torch.from_numpy(item.image.read()).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
             cams = multiscale_cams(
@@ -98,7 +99,7 @@ def _maps(item: Item) -> Outcome:
                 picture,
                 scales=item.params.scales,
                 flip=item.params.flip,
-                source_stride=spec.output_stride,
+                source_stride=network.backbone.output_stride,
                 stride=item.params.stride,
             )
     found = ScoreMap(
@@ -114,9 +115,9 @@ def _class_maps_of(network: CamClassifier, rows: list[int]) -> Callable[[Tensor]
 
 
 @cache
-def _read_once(weights: Path) -> tuple[CamClassifier, ClassifierSpec]:
+def _read_once(weights: Path, output_stride: int) -> tuple[CamClassifier, ClassifierSpec]:
     """The classifier, read once per process."""
-    return read_classifier(weights)
+    return read_classifier(weights, output_stride=output_stride)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ the training tags themselves are learned.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -162,9 +161,7 @@ def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
 
 def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
     try:
-        # dilation changes where the kernels look, not the weights: they serve at either stride
-        training_spec = replace(spec, output_stride=params.training_stride)
-        network = training_spec.build(dropout=params.dropout)
+        network = spec.build(dropout=params.dropout, output_stride=params.training_stride)
         state = initial_weights(params.weights)
         if state is not None:
             network.backbone.load_pretrained(state)

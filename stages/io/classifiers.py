@@ -26,12 +26,15 @@ class ClassifierSpec:
     output_stride: int
     categories: tuple[int, ...]
 
-    def build(self, *, dropout: float = 0.5) -> CamClassifier:
-        """The network with random weights."""
+    def build(self, *, dropout: float = 0.5, output_stride: int | None = None) -> CamClassifier:
+        """The network with random weights; `output_stride` instead of its own.
+
+        Dilation changes where the kernels look, not the weights: they serve at either stride.
+        """
         return build_classifier(
             backbone=self.backbone,
             width=self.width,
-            output_stride=self.output_stride,
+            output_stride=output_stride or self.output_stride,
             categories=len(self.categories),
             dropout=dropout,
         )
@@ -56,8 +59,14 @@ def read_classifier_spec(path: Path) -> ClassifierSpec:
         raise InputError(f"{path.with_suffix('.json')}: not a classifier: {error}") from error
 
 
-def read_classifier(path: Path) -> tuple[CamClassifier, ClassifierSpec]:
+def read_classifier(
+    path: Path, *, output_stride: int | None = None
+) -> tuple[CamClassifier, ClassifierSpec]:
     """Read a trained classifier, in eval mode on the CPU; `.backbone` is its trained backbone.
+
+    Args:
+        path: weights.pt, with weights.json beside it.
+        output_stride: pixels per feature, instead of the one in weights.json.
 
     Raises:
         InputError: a file is missing, or the weights do not fit weights.json.
@@ -65,7 +74,7 @@ def read_classifier(path: Path) -> tuple[CamClassifier, ClassifierSpec]:
     spec = read_classifier_spec(path)
     state = read_weights(path)
     try:
-        network = spec.build()
+        network = spec.build(output_stride=output_stride)
         network.load_state_dict(state, strict=True)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -23,7 +23,7 @@ SPEC = ClassifierSpec("cam", "resnet38d", 0.05, 8, (1, 2))
 
 
 def params(**changes: object) -> Params:
-    section = {"scales": [1.0, 1.5], "flip": True, "stride": 4} | changes
+    section = {"scales": [1.0, 1.5], "flip": True, "output_stride": 8, "stride": 4} | changes
     found: Params = parse_section(Params, section, "params.yaml: classifier_infer")
     return found
 
