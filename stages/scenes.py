@@ -17,7 +17,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from tqdm import tqdm
 
-from models.scenes import NAMES, Scene, draw_scene
+from models.creatures import NAMES
+from models.scenes import Scene, draw_scene
 from stages.io.command import run
 from stages.io.files import write_bytes, write_json
 from stages.io.masks import encode_rle

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from models.scenes import NAMES, draw_scene
+from models.creatures import NAMES
+from models.scenes import draw_scene
 from stages.io.coco import read_coco
 from stages.scenes import Params, scenes
 

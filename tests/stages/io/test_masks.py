@@ -44,7 +44,7 @@ def test_grey_label_maps_are_read(tmp_path: Path) -> None:
 
 def test_other_arrays_are_no_label_maps() -> None:
     with pytest.raises(ValueError, match=r"labels: expected uint8 \[H, W\], got int64"):
-        encode_label_map(np.zeros((2, 2), dtype=np.int64))  # type: ignore[arg-type]
+        encode_label_map(np.zeros((2, 2), dtype=np.int64))
 
 
 def test_unreadable_label_maps_are_named(tmp_path: Path) -> None:
