@@ -81,7 +81,9 @@ def _watch(
         if path.is_relative_to(ROOT):
             place = path.relative_to(ROOT)
             code = path.suffix in (".py", ".pyc") or path.name == "__pycache__"
-            return code or place.parts[:1] == (".venv",) or (event != "open" and path.is_dir())
+            beside_code = _is_in(place, declared) and place.parts[0] != "data"
+            passing = event != "open" and path.is_dir()
+            return code or beside_code or place.parts[:1] == (".venv",) or passing
         if not path.is_relative_to(cell):
             return True
         place = path.relative_to(cell)
