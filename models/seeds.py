@@ -14,36 +14,22 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
+from models.ops.boxes import BoxTuple, pixel_box
 
 Labels = npt.NDArray[np.uint8]
 UNKNOWN = np.uint8(255)
 
 
-def box_seeds(
-    boxes: Sequence[BoxTuple],
-    categories: Sequence[int],
-    cuts: Sequence[npt.NDArray[np.bool_]],
-    size: tuple[int, int],
-) -> Labels:
-    """M_B of eq. 2 and 3: what the boxes and the objects cut out of them say.
-
-    Pixels outside all boxes are background. Inside a box, what was cut out has the box's category
-    and the rest is unknown. Where the objects of two boxes overlap, the smaller box is on top.
+def box_seeds(labels: Labels, boxes: Sequence[BoxTuple]) -> Labels:
+    """M_B of eq. 2 and 3: outside the boxes background, inside them the objects that were cut out.
 
     Args:
+        labels: GrabCut's labels, 0 on its background inside the boxes too, which eq. 2 makes
+            unknown.
         boxes: the boxes of the image.
-        categories: one label value per box.
-        cuts: one bool [H, W] per box, true on its object, false outside the box.
-        size: (H, W).
     """
-    labels = np.zeros(size, dtype=np.uint8)
-    for box in boxes:
-        x0, y0, x1, y1 = pixel_box(box, size)
-        labels[y0:y1, x0:x1] = UNKNOWN
-    for index in smaller_on_top(boxes):
-        labels[cuts[index]] = categories[index]
-    return labels
+    inside = ~outside_boxes(boxes, (labels.shape[0], labels.shape[1]))
+    return np.where(inside & (labels == 0), UNKNOWN, labels)
 
 
 def cam_labels(cams: npt.NDArray[np.float32], classes: Sequence[int], threshold: float) -> Labels:
@@ -155,6 +141,21 @@ def agreeing_seeds(
         x0, y0, x1, y1 = pixel_box(boxes[index], (fused.shape[0], fused.shape[1]))
         keep[y0:y1, x0:x1] |= fused[y0:y1, x0:x1] == categories[index]
     return np.where(keep, fused, UNKNOWN)
+
+
+def with_inner_background(fused: Labels, grabcut: Labels, calm: npt.NDArray[np.bool_]) -> Labels:
+    """M_F with the background that both sources see inside the boxes.
+
+    # differs from the paper: eq. 2 makes GrabCut's background inside a box unknown, so that no seed
+    # tells the object from what surrounds it there, and labels fill their boxes. Where the
+    # activations are low too, it is background for both sources, which is what eq. 4 asks for.
+
+    Args:
+        fused: M_F.
+        grabcut: GrabCut's labels, 0 also inside the boxes.
+        calm: bool [H, W], where no class is activated.
+    """
+    return np.where((fused == UNKNOWN) & (grabcut == 0) & calm, np.uint8(0), fused)
 
 
 def outside_boxes(boxes: Sequence[BoxTuple], size: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -1,28 +1,23 @@
-"""GrabCut in every box: the labels that boxes give (A2GNN eq. 2, 3).
+"""GrabCut in every box: the labels that boxes give (A2GNN section 3).
 
 Writes for every training image
-    labels/<image_id>.png    M_B of eq. 3: 0 outside all boxes, the box's category where GrabCut
-                             sees its object, 255 in the rest of the boxes;
-    complete/<image_id>.png  the same with 0 instead of 255: GrabCut alone as a segmentation;
-    filled/<image_id>.png    every box filled: what boxes say without any look at the image.
-Where boxes overlap, the smaller one is on top: of its object in labels and complete, as a whole in
-filled.
+    labels/<image_id>.png  the box's category where GrabCut sees its object, 0 elsewhere;
+    filled/<image_id>.png  every box filled: what boxes say without any look at the image.
+Where boxes overlap, the smaller one is on top: its object in labels, all of it in filled.
 """
 
 import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from models.ops.boxes import filled_boxes
-from models.ops.grabcut import grabcut_box
-from models.seeds import box_seeds
+from models.ops.grabcut import grabcut_box, label_cuts
 from stages.io.command import run
 from stages.io.files import write_json
-from stages.io.masks import UNKNOWN, encode_label_map
+from stages.io.masks import encode_label_map
 from stages.io.memo import Outcome
 from stages.io.parallel import map_images
 from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
@@ -65,7 +60,7 @@ def grabcut_seeds(params: Params, root: Path, images: Path, instances: Path, out
         root: folder of the photographs.
         images: images.parquet.
         instances: instances.parquet; its boxes are read, no masks.
-        out: gets labels/, complete/, filled/ and metrics.json.
+        out: gets labels/, filled/ and metrics.json.
     """
     boxes = boxes_by_image(instances)
     items = [
@@ -85,10 +80,9 @@ def _label_image(item: Item) -> Outcome:
         grabcut_box(image, box, params.iterations, params.min_fraction, params.seed)
         for box in boxes
     ]
-    labels = box_seeds(boxes, categories, [cut.mask for cut in cuts], size)
+    labels = label_cuts([cut.mask for cut in cuts], boxes, categories, size)
     files = {
         f"labels/{item.image_id}.png": labels,
-        f"complete/{item.image_id}.png": np.where(labels == UNKNOWN, np.uint8(0), labels),
         f"filled/{item.image_id}.png": filled_boxes(boxes, categories, size),
     }
     kinds = [cut.kind for cut in cuts]

@@ -16,11 +16,13 @@ from pydantic.dataclasses import dataclass
 from models.ops.cells import cells_to_pixels
 from models.seeds import (
     agreeing_seeds,
+    box_seeds,
     cam_labels,
     confident_cam,
     confident_seeds,
     fused_seeds,
     unseen_boxes,
+    with_inner_background,
 )
 from stages.io.command import run
 from stages.io.errors import InputError
@@ -41,11 +43,14 @@ class Params:
         confident_fraction: of each class, the share of its pixels that are confident.
         confident_rule: "agreement" asks objects for M_F = M'_I; "printed" is eq. 5 to the letter,
             which keeps all of M_F (models/seeds.py says why).
+        inside_background: inside the boxes, what GrabCut takes for background is background where
+            no activation reaches this; 0 leaves it unknown (eq. 2).
     """
 
     threshold: Annotated[float, Field(ge=0, lt=1)]
     confident_fraction: Annotated[float, Field(gt=0, le=1)]
     confident_rule: Literal["agreement", "printed"]
+    inside_background: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +80,7 @@ def seeds_fuse(
         images: images.parquet.
         instances: instances.parquet; its boxes are read, no masks.
         cams: folder of <image_id>.npz, activations in [0, 1] of the tagged classes.
-        grabcut: folder of <image_id>.png, M_B of eq. 3.
+        grabcut: folder of <image_id>.png, GrabCut's labels with its background inside the boxes.
         out: gets cam/, fused/, confident/ and metrics.json.
 
     Raises:
@@ -109,8 +114,8 @@ def seeds_fuse(
 
 
 def _fuse_image(item: Item) -> Outcome:
-    cams, grabcut = read_score_map(item.cams), read_label_map(item.grabcut)
-    for path, size in ((item.cams, cams.size), (item.grabcut, grabcut.shape)):
+    cams, labels = read_score_map(item.cams), read_label_map(item.grabcut)
+    for path, size in ((item.cams, cams.size), (item.grabcut, labels.shape)):
         if size != item.size:
             raise InputError(f"{path}: size {size}; expected {item.size} as in images.parquet")
     boxes = [box.corners for box in item.boxes]
@@ -118,7 +123,11 @@ def _fuse_image(item: Item) -> Outcome:
     classes = [int(label) for label in cams.classes]
     scores = cells_to_pixels(cams.scores, cams.size, cams.stride)
     cam = cam_labels(scores, classes, item.params.threshold)
+    grabcut = box_seeds(labels, boxes)
     fused = fused_seeds(cam, grabcut, boxes, categories)
+    if item.params.inside_background > 0:
+        calm = scores.max(axis=0, initial=0.0) < item.params.inside_background
+        fused = with_inner_background(fused, labels, calm)
     top = confident_cam(scores, classes, item.params.confident_fraction)
     if item.params.confident_rule == "printed":
         confident = confident_seeds(fused, grabcut, top)

@@ -1,12 +1,13 @@
 """GrabCut started from a box: which pixels of the box are the object (A2GNN section 3)."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.ops.boxes import BoxTuple, pixel_box
+from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
 
 Kind = Literal["cut", "full", "small", "failed"]
 
@@ -66,3 +67,26 @@ def grabcut_box(
     if not mask.any() or mask.sum() < min_fraction * whole.sum():
         return BoxCut(whole, "small")
     return BoxCut(mask, "full" if np.array_equal(mask, whole) else "cut")
+
+
+def label_cuts(
+    masks: Sequence[npt.NDArray[np.bool_]],
+    boxes: Sequence[BoxTuple],
+    categories: Sequence[int],
+    size: tuple[int, int],
+) -> npt.NDArray[np.uint8]:
+    """What was cut out of each box painted with its category, smaller boxes on top, 0 elsewhere.
+
+    Args:
+        masks: bool [H, W], one per box, false outside the box.
+        boxes: the boxes of the image.
+        categories: one label value per box.
+        size: (H, W).
+
+    Returns:
+        uint8 [H, W].
+    """
+    labels = np.zeros(size, dtype=np.uint8)
+    for index in smaller_on_top(boxes):
+        labels[masks[index]] = categories[index]
+    return labels

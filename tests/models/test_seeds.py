@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import seeds
+from models.ops.grabcut import label_cuts
 from tests.reference import seeds as looped
 
 SIZE = (14, 17)
@@ -29,6 +30,10 @@ def random_case(seed):
     return boxes, categories, cuts, classes, cams
 
 
+def box_seeds(boxes, categories, cuts, size):
+    return seeds.box_seeds(label_cuts(cuts, boxes, categories, size), boxes)
+
+
 cases = settings(deadline=None, max_examples=40, derandomize=True)
 
 
@@ -36,7 +41,7 @@ cases = settings(deadline=None, max_examples=40, derandomize=True)
 @given(st.integers(0, 2**16))
 def test_every_equation_equals_its_loop_over_the_pixels(seed):
     boxes, categories, cuts, classes, cams = random_case(seed)
-    grabcut = seeds.box_seeds(boxes, categories, cuts, SIZE)
+    grabcut = box_seeds(boxes, categories, cuts, SIZE)
     np.testing.assert_array_equal(grabcut, looped.box_seeds(boxes, categories, cuts, SIZE))
     cam = seeds.cam_labels(cams, classes, 0.3)
     fused = seeds.fused_seeds(cam, grabcut, boxes, categories)
@@ -56,7 +61,7 @@ def test_every_equation_equals_its_loop_over_the_pixels(seed):
 @given(st.integers(0, 2**16))
 def test_seeds_only_lose_labels_from_step_to_step(seed):
     boxes, categories, cuts, classes, cams = random_case(seed)
-    grabcut = seeds.box_seeds(boxes, categories, cuts, SIZE)
+    grabcut = box_seeds(boxes, categories, cuts, SIZE)
     cam = seeds.cam_labels(cams, classes, 0.3)
     fused = seeds.fused_seeds(cam, grabcut, boxes, categories)
     top = seeds.confident_cam(cams, classes, 0.4)
@@ -69,7 +74,7 @@ def test_seeds_only_lose_labels_from_step_to_step(seed):
 @given(st.integers(0, 2**16))
 def test_eq_5_as_printed_removes_nothing(seed):
     boxes, categories, cuts, classes, cams = random_case(seed)
-    grabcut = seeds.box_seeds(boxes, categories, cuts, SIZE)
+    grabcut = box_seeds(boxes, categories, cuts, SIZE)
     fused = seeds.fused_seeds(seeds.cam_labels(cams, classes, 0.3), grabcut, boxes, categories)
     top = seeds.confident_cam(cams, classes, 0.4)
     np.testing.assert_array_equal(seeds.confident_seeds(fused, grabcut, top), fused)
@@ -78,13 +83,13 @@ def test_eq_5_as_printed_removes_nothing(seed):
 def test_of_two_objects_the_one_with_the_smaller_box_is_on_top():
     boxes, cuts = [(0, 0, 2, 1), (0, 0, 4, 1)], np.zeros((2, 1, 5), bool)
     cuts[0, 0, :2] = cuts[1, 0, :4] = True
-    labels = seeds.box_seeds(boxes, [5, 3], list(cuts), (1, 5))
+    labels = box_seeds(boxes, [5, 3], list(cuts), (1, 5))
     np.testing.assert_array_equal(labels, [[5, 5, 3, 3, 0]])
 
 
 def test_what_a_cut_leaves_of_its_box_is_unknown():
     cut = np.array([[False, True, False, False]])
-    labels = seeds.box_seeds([(1, 0, 3, 1)], [7], [cut], (1, 4))
+    labels = box_seeds([(1, 0, 3, 1)], [7], [cut], (1, 4))
     np.testing.assert_array_equal(labels, [[0, 7, 255, 0]])
 
 
@@ -130,3 +135,11 @@ def test_confirmed_unconfirmed_and_unseen_objects_in_confident_seeds():
     boxes = [(1, 0, 4, 1), (4, 0, 5, 1)]
     found = seeds.agreeing_seeds(cam, fused, top, boxes, [3, 5])
     np.testing.assert_array_equal(found, [[0, 3, 255, 255, 5, 0]])
+
+
+def test_background_inside_a_box_needs_both_sources():
+    fused = np.array([[0, 255, 255, 255, 4]], np.uint8)
+    grabcut = np.array([[0, 0, 0, 4, 4]], np.uint8)
+    calm = np.array([[True, True, False, True, True]])
+    found = seeds.with_inner_background(fused, grabcut, calm)
+    np.testing.assert_array_equal(found, [[0, 0, 255, 255, 4]])

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.ops.boxes import filled_boxes
+from models.ops.grabcut import label_cuts
 from models.seeds import box_seeds
 from stages.io import parallel
 from stages.io.errors import InputError
@@ -29,7 +31,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         true = draw(name)[1]
         corners = [box.corners for box in boxes.get(name, ())]
         cuts = [true == disc[0] for disc in discs]
-        labels = box_seeds(corners, [disc[0] for disc in discs], cuts, SIZE)
+        labels = label_cuts(cuts, corners, [disc[0] for disc in discs], SIZE)
         write_bytes(tmp_path / "grabcut" / f"{name}.png", encode_label_map(labels))
         cams = [
             np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * (0.6 * radius) ** 2))
@@ -50,6 +52,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 def params(**changes: object) -> Params:
     numbers = {"threshold": 0.3, "confident_fraction": 0.4, "confident_rule": "agreement"}
+    numbers["inside_background"] = 0.0
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
 
@@ -85,14 +88,26 @@ def test_the_printed_rule_keeps_all_fused_seeds(paths: dict[str, Path]) -> None:
         np.testing.assert_array_equal(read(paths, "confident", name), read(paths, "fused", name))
 
 
+def test_background_that_both_sources_see_in_a_box_becomes_a_seed(paths: dict[str, Path]) -> None:
+    for limit, found in ((0.0, False), (0.2, True)):
+        seeds_fuse(params(inside_background=limit), **paths)
+        for name in ("one", "two"):
+            true, boxes = draw(name)[1], boxes_by_image(paths["instances"])[name]
+            fused = read(paths, "fused", name)
+            inside = filled_boxes([box.corners for box in boxes], [1] * len(boxes), SIZE) == 1
+            assert (fused[inside] == 0).any() == found
+            assert not (true[fused == 0]).any()
+
+
 def test_a_class_that_the_activations_miss_is_taken_from_grabcut(paths: dict[str, Path]) -> None:
     scores = np.zeros((1, 10, 12), np.float16)
     content = encode_score_map(ScoreMap(scores, np.array([1]), SIZE, 4))
     write_bytes(paths["cams"] / "one.npz", content)
     seeds_fuse(params(), **paths)
     grabcut = read_label_map(paths["grabcut"] / "one.png")
-    np.testing.assert_array_equal(read(paths, "fused", "one"), grabcut)
-    np.testing.assert_array_equal(read(paths, "confident", "one"), grabcut)
+    boxes = [box.corners for box in boxes_by_image(paths["instances"])["one"]]
+    np.testing.assert_array_equal(read(paths, "fused", "one"), box_seeds(grabcut, boxes))
+    np.testing.assert_array_equal(read(paths, "confident", "one"), box_seeds(grabcut, boxes))
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     assert metrics["boxes"] == 3
     assert metrics["boxes_without_their_class_in_cam"] == 1
