@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, tag_average_precision, tag_loss
-from models.fit import parameter_groups, shuffled, steps_per_epoch
+from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
 from stages.io.checkpoints import initial_weights, initial_weights_files
 from stages.io.classifiers import ClassifierSpec, save_classifier
@@ -121,11 +121,7 @@ def classifier_train(
         weight_decay=params.weight_decay,
         head_factor=params.head_factor,
     )
-    optimizer: torch.optim.Optimizer
-    if params.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(groups, lr=params.learning_rate)
-    else:
-        optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
+    optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
     pictures = TrainingImages(files)
     inputs = (images, tags, categories, *initial_weights_files(params.weights))
     with Checkpoint("classifier_train", params, inputs) as checkpoint:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models.backbones import build_backbone, freeze_batch_norm
 from models.deeplab import UNKNOWN, DeepLab, Head, segmentation_loss
-from models.fit import parameter_groups, shuffled, steps_per_epoch
+from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
 from stages.io.checkpoints import read_weights, read_weights_params, save_weights
 from stages.io.command import run
@@ -151,11 +151,7 @@ def deeplab_train(
         weight_decay=params.weight_decay,
         head_factor=params.head_factor,
     )
-    optimizer: torch.optim.Optimizer
-    if params.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(groups, lr=params.learning_rate)
-    else:
-        optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
+    optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
     inputs = (images, categories, labels, classifier)
     with Checkpoint("deeplab_train", params, inputs) as checkpoint:
         curve = train(

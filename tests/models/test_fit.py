@@ -11,6 +11,7 @@ from models.backbones import freeze_batch_norm
 from models.fit import (
     Epoch,
     NonFiniteLossError,
+    build_optimizer,
     epoch_generator,
     fit,
     parameter_groups,
@@ -174,3 +175,16 @@ def test_generators_of_neighbouring_epochs_and_seeds_differ() -> None:
         for epoch in range(4)
     }
     assert len(draws) == 16
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_an_optimizer_keeps_the_rates_of_its_groups(name: str) -> None:
+    groups = parameter_groups(
+        nn.Linear(2, 2), [nn.Linear(2, 1)], learning_rate=0.01, weight_decay=0.1
+    )
+    optimizer = build_optimizer(name, groups, momentum=0.8)  # type: ignore[arg-type]
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(
+        [0.01, 0.02, 0.1, 0.2]
+    )
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0, 0.1, 0]
+    assert (optimizer.param_groups[0].get("momentum") == 0.8) == (name == "sgd")
