@@ -55,6 +55,14 @@ class Plan:
         """The steps that are not unchanged."""
         return [step for step in self.steps if step.state is not State.UNCHANGED]
 
+    def stages_below(self) -> dict[str, int]:
+        """The length of the longest chain of stages that waits for each: what to start first."""
+        below = {step.name: 0 for step in self.steps}
+        for step in reversed(self.steps):
+            for name in step.upstream:
+                below[name] = max(below[name], below[step.name] + 1)
+        return below
+
 
 def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
     """Compare the workspace with what DVC has recorded; changes nothing.

@@ -161,7 +161,7 @@ def run_local(
     log: Callable[[str, str], None],
     done: Callable[[Result], None],
 ) -> dict[str, Result]:
-    """Run a plan with threads, without Prefect.
+    """Run a plan with threads, without Prefect; of the ready stages, the longest chain first.
 
     Args:
         plan: what to run.
@@ -174,7 +174,8 @@ def run_local(
         The results by name, in the plan's order.
     """
     results: dict[str, Result] = {}
-    waiting = list(plan.steps)
+    below = plan.stages_below()
+    waiting = sorted(plan.steps, key=lambda step: -below[step.name])
     running: set[Future[Result]] = set()
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
@@ -182,14 +183,18 @@ def run_local(
                 above = [results.get(name) for name in step.upstream]
                 if any(result is None for result in above):
                     continue
-                waiting.remove(step)
                 bad = [result.name for result in above if result and not result.is_good]
                 if bad:
                     skipped = Result(step.name, Outcome.SKIPPED, reason=f"needs {bad[0]}")
                     results[step.name] = skipped
                     done(skipped)
-                else:
+                elif len(running) < jobs:
                     running.add(pool.submit(runner.execute, step, _named(log, step.name)))
+                else:
+                    continue
+                waiting.remove(step)
+            if not running:
+                continue  # what is left waits for stages that were skipped just now
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 result = future.result()

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.plan import Plan, State, explain, make_plan
+from pipelines.plan import Plan, State, Step, explain, make_plan
+from pipelines.run import Outcome, Result, run_local
 from stages.io.errors import InputError
 from tests.pipelines.mini_repository import MiniRepository
 
@@ -74,3 +75,44 @@ def test_a_broken_dvc_yaml_is_one_line(tmp_path: Path) -> None:
 def test_reasons_are_cut_short() -> None:
     changes = [{"changed deps": {name: "modified" for name in "abcde"}}, "changed command"]
     assert explain(changes) == "a modified, b modified, c modified, 3 more"
+
+
+def diamond_with_a_tail() -> Plan:
+    above = {"root": (), "short": ("root",), "long": ("root",), "middle": ("long",)}
+    above["end"] = ("middle", "short")
+    return Plan(tuple(Step(name, up, State.MUST_RUN) for name, up in above.items()))
+
+
+class Recorder:
+    """Takes the place of a Runner; `bad` fails."""
+
+    def __init__(self, bad: str = "") -> None:
+        self.bad = bad
+        self.started: list[str] = []
+
+    def execute(self, step: Step, log: object) -> Result:
+        self.started.append(step.name)
+        failed = step.name == self.bad
+        return Result(step.name, Outcome.FAILED if failed else Outcome.COMPLETED)
+
+
+def test_of_the_ready_stages_the_longest_chain_starts_first() -> None:
+    plan, runner = diamond_with_a_tail(), Recorder()
+    assert plan.stages_below() == {"root": 3, "short": 1, "long": 2, "middle": 1, "end": 0}
+    results = run_local(plan, runner, 1, lambda *_: None, lambda _: None)  # type: ignore[arg-type]
+    assert runner.started.index("long") < runner.started.index("short")
+    assert list(results) == [step.name for step in plan.steps]
+
+
+def test_below_a_failure_all_is_skipped_and_the_rest_runs() -> None:
+    runner = Recorder(bad="long")
+    results = run_local(
+        diamond_with_a_tail(),
+        runner,
+        2,
+        lambda *_: None,
+        lambda _: None,  # type: ignore[arg-type]
+    )
+    skipped = {name for name, result in results.items() if result.outcome is Outcome.SKIPPED}
+    assert skipped == {"middle", "end"}
+    assert set(runner.started) == {"root", "short", "long"}
