@@ -185,12 +185,14 @@ def test_locks_of_the_dead_are_dropped_and_those_of_the_living_kept(tmp_path: Pa
     drop_dead_locks(path)
     assert not path.exists(), "cut short"
     script = tmp_path / "dvc.py"
-    script.write_text("import time; time.sleep(60)")
-    dvc = subprocess.Popen([sys.executable, str(script)])
+    script.write_text("import time; print(flush=True); time.sleep(60)")
+    dvc = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE)
     try:
+        assert dvc.stdout is not None
+        dvc.stdout.readline()  # for a moment after its start a process has no command line to read
         path.write_text(f'{{"write": {{"a": {{"pid": {dvc.pid}, "cmd": "dvc repro"}}}}}}')
         drop_dead_locks(path)
         assert path.exists()
     finally:
         dvc.kill()
-        dvc.wait()
+        dvc.communicate()
