@@ -116,7 +116,7 @@ class Runner:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", leash.__file__, str(os.getpid()), *repro],
                 cwd=self.root,
-                env=_environment(os.environ, beside=len(self._running)),
+                env=_environment(os.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -231,11 +231,9 @@ def stopping_on_signals(runner: Runner) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _environment(inherited: Mapping[str, str], beside: int) -> dict[str, str]:
+def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The stage's environment; `python` in dvc.yaml is the Python that runs this."""
-    cores = len(os.sched_getaffinity(0))
     environment = {
-        "SEEDMASK_WORKERS": str(max(1, cores // (1 + beside))),
         "OMP_WAIT_POLICY": "PASSIVE",  # threads of parallel stages must not spin
         **inherited,
         "PYTHONUNBUFFERED": "1",

@@ -30,7 +30,8 @@ from stages.io.memo import code_digest, memo_key
 from stages.io.samples import ImageFile
 
 BatchT = TypeVar("BatchT")
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 Curve = list[dict[str, float]]
 
 #: Sums of floats depend on the number of threads, so it is the same on every machine. One: stages
@@ -113,7 +114,9 @@ def train(
         InputError: a loss became nan or infinite.
     """
     set_training_threads()
-    fabric = Fabric(accelerator="auto", devices=1, precision=precision)
+    arithmetic = arithmetic_of(precision)
+    fabric = Fabric(accelerator="auto", devices=1, precision=arithmetic)
+    print(f"{checkpoint.stage}: {arithmetic} on {fabric.device.type}", file=sys.stderr)
     kept = checkpoint.load()
     start, curve = (None, []) if kept is None else (kept["state"], kept["curve"])
     if curve:
@@ -140,6 +143,21 @@ def train(
         raise InputError(f"{error}; a lower learning_rate may help") from error
     network.to("cpu").eval()
     return curve
+
+
+def arithmetic_of(precision: Precision) -> Arithmetic:
+    """What `precision` means on this machine: "auto" is bf16-mixed where the device computes in it.
+
+    A device that only emulates bfloat16 is slower with it; one that has it is twice as fast.
+    """
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has = torch.cpu.get_capabilities()
+        native = any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+    return "bf16-mixed" if native else "32-true"
 
 
 class TrainingImages:

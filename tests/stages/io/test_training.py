@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from models.fit import shuffled
 from stages.io.errors import InputError
 from stages.io.samples import ImageFile
-from stages.io.training import Checkpoint, Curve, TrainingImages, train, write_curve
+from stages.io.training import (
+    Checkpoint,
+    Curve,
+    TrainingImages,
+    arithmetic_of,
+    train,
+    write_curve,
+)
 
 X = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
 
@@ -144,3 +151,21 @@ def test_images_are_kept_only_as_long_as_they_fit(monkeypatch: pytest.MonkeyPatc
     assert reads == ["0", "1", "1"]
     assert images[0].shape == (3, 2, 3)
     assert len(images) == 2
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": True}, "bf16-mixed"),
+        ({"amx_bf16": True}, "bf16-mixed"),
+        ({"avx2": True, "avx512_bf16": False}, "32-true"),
+        ({}, "32-true"),
+    ],
+)
+def test_auto_computes_in_bfloat16_only_where_the_processor_does(
+    capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert arithmetic_of("auto") == expected
+    assert arithmetic_of("16-mixed") == "16-mixed"
