@@ -53,7 +53,8 @@ def run_command(targets: Sequence[str], jobs: int | None, *, local: bool) -> int
     """`run`: plan, check the parameters, run, show what came out."""
     from pipelines.params import check_sections, check_values
     from pipelines.plan import make_plan
-    from pipelines.run import Runner, default_jobs, run_local, stopping_on_signals
+    from pipelines.run import Runner, run_local, stopping_on_signals
+    from pipelines.schedule import default_limits
     from pipelines.summary import print_ladder, print_result, print_summary
     from pipelines.workspace import holding_workspace
 
@@ -67,15 +68,15 @@ def run_command(targets: Sequence[str], jobs: int | None, *, local: bool) -> int
             return 0
         check_values(sections, Path("params.yaml"))
         runner = Runner(ROOT)
-        jobs = jobs or default_jobs()
+        limits = default_limits(jobs)
         with stopping_on_signals(runner):
             if local:
-                results = run_local(plan, runner, jobs, _print_line, print_result)
+                results = run_local(plan, runner, limits, _print_line, print_result)
             else:
                 _prepare_prefect()
                 from pipelines.flow import run_flow
 
-                results = run_flow(plan, runner, jobs, print_result)
+                results = run_flow(plan, runner, limits, print_result)
     command = ["python", "-m", "pipelines", "run", *targets, *(["--local"] if local else [])]
     return print_summary(ROOT, plan, results, time.monotonic() - began, " ".join(command))
 
@@ -87,7 +88,7 @@ def status_command(targets: Sequence[str]) -> int:
     from pipelines.summary import print_status
 
     check_sections(ROOT)
-    print_status(make_plan(ROOT, targets))
+    print_status(ROOT, make_plan(ROOT, targets))
     return 0
 
 

@@ -2,13 +2,17 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.stage.cache import _get_cache_hash
+from dvc.stage.serialize import to_single_stage_lockfile
+from dvc_data.hashfile.hash_info import HashInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
 from stages.io.errors import InputError
@@ -18,9 +22,33 @@ class State(StrEnum):
     """What a plan says of one stage."""
 
     UNCHANGED = "unchanged"
+    RESTORABLE = "restorable"  # an earlier run had the same inputs; DVC has kept its outputs
     MUST_RUN = "must run"
     WAITING = "waiting"  # for a stage above it; runs if that one's outputs change
     BLOCKED = "blocked"  # needs a file that is not there and that no stage makes
+
+
+class Meta(BaseModel):
+    """What a stage's `meta` in dvc.yaml tells the run; other keys are the user's own.
+
+    Attributes:
+        gpu: it wants a GPU to itself.
+        heavy: it wants the machine's memory or cores to itself.
+        retries: so many times more when it fails.
+        timeout: seconds after which it counts as failed; none: never.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    gpu: bool = False
+    heavy: bool = False
+    retries: int = Field(default=0, ge=0)
+    timeout: float | None = Field(default=None, gt=0)
+
+    @property
+    def marks(self) -> list[str]:
+        """The marks that `pipelines.schedule.Limits` counts."""
+        return [mark for mark in ("gpu", "heavy") if getattr(self, mark)]
 
 
 @dataclass(frozen=True)
@@ -32,12 +60,14 @@ class Step:
         upstream: the names of the stages whose outputs it reads.
         state: whether it must run.
         reason: why, in a few words; empty when unchanged.
+        meta: how to run it.
     """
 
     name: str
     upstream: tuple[str, ...]
     state: State
     reason: str = ""
+    meta: Meta = field(default_factory=Meta)
 
 
 @dataclass(frozen=True)
@@ -92,6 +122,7 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     order = list(_ordered(_resolve(targets, list(stages)), upstream))
     with repo.lock:
         changes = {name: _changes(stages[name]) for name in order}
+        kept = _restorable(repo, stages, order, upstream, changes)
     recorded = _recorded(root / "dvc.lock")
     produced = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
     steps: dict[str, Step] = {}
@@ -104,6 +135,9 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
             steps[name] = Step(name, above, State.BLOCKED, f"{_short(missing[0], root)} is missing")
         elif blocked:
             steps[name] = Step(name, above, State.BLOCKED, f"needs {blocked[0]}")
+        elif name in kept:
+            why = explain(changes[name]) if name in recorded else ""
+            steps[name] = Step(name, above, State.RESTORABLE, why or "made before")
         elif name not in recorded:
             steps[name] = Step(name, above, State.MUST_RUN, "never run")
         elif changes[name]:
@@ -112,7 +146,19 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
             steps[name] = Step(name, above, State.WAITING, f"after {', '.join(pending)}")
         else:
             steps[name] = Step(name, above, State.UNCHANGED)
-    return Plan(tuple(steps[name] for name in order))
+    metas = {name: _meta(root, name, stages[name]) for name in order}
+    return Plan(tuple(replace(steps[name], meta=metas[name]) for name in order))
+
+
+def _meta(root: Path, name: str, stage: Any) -> Meta:
+    try:
+        return Meta.model_validate(stage.meta or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in ("meta", *first["loc"]))
+        raise InputError(
+            f"{root / 'dvc.yaml'}: {name}: {field}: {first['msg']}, found {first['input']!r}"
+        ) from error
 
 
 def _name(stage: Any) -> str:
@@ -123,6 +169,63 @@ def _name(stage: Any) -> str:
 def _changes(stage: Any) -> list[Any]:
     """DVC's status entries; empty when the stage is up to date."""
     return next(iter(stage.status(check_updates=True).values()), [])
+
+
+def _restorable(
+    repo: Repo,
+    stages: Mapping[str, Any],
+    order: Sequence[str],
+    upstream: Mapping[str, Sequence[str]],
+    changes: Mapping[str, Sequence[Any]],
+) -> set[str]:
+    """The stages that DVC would check out of its cache instead of running them.
+
+    Their inputs are on the disk, or are whole outputs of other stages of the set.
+    """
+    settled: set[str] = set()
+    restorable: set[str] = set()
+    hashes: dict[str, HashInfo] = {}  # of the outputs that would be checked out, by path
+    for name in order:
+        above = set(upstream[name])
+        if not changes[name] and above <= settled:
+            settled.add(name)
+        elif above <= settled | restorable:
+            kept = _kept_outputs(repo, stages[name], hashes)
+            if kept is not None:
+                hashes |= kept
+                restorable.add(name)
+    return restorable
+
+
+def _kept_outputs(
+    repo: Repo, stage: Any, hashes: Mapping[str, HashInfo]
+) -> dict[str, HashInfo] | None:
+    """What DVC's cache holds for the stage on its present inputs, by path; None if it must run.
+
+    As `StageCache.restore` of DVC 3.67, which does not look ahead: it hashes what is on the disk.
+    `stage` is this plan's own copy, so its fields may be set.
+    """
+    if stage.is_callback or stage.always_changed or any(out.persist for out in stage.outs):
+        return None
+    try:
+        for dep in stage.deps:
+            dep.hash_info = hashes.get(dep.fs_path) or dep.get_hash()
+    except (DvcException, OSError):  # an input is not there yet
+        return None
+    key = _get_cache_hash(to_single_stage_lockfile(stage), key=True)
+    runs = sorted(
+        Path(repo.stage_cache.cache_dir, key[:2], key).glob("*"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    recorded = repo.stage_cache._load_cache(key, runs[-1].name) if runs else None
+    if recorded is None:
+        return None
+    found = {out["path"]: HashInfo("md5", out["md5"]) for out in recorded["outs"]}
+    for out in stage.outs:
+        out.hash_info, out.use_cache = found[out.def_path], True  # metrics are kept there too
+        if out.changed_cache():
+            return None
+    return {out.fs_path: out.hash_info for out in stage.outs}
 
 
 def _resolve(targets: Sequence[str], names: Sequence[str]) -> list[str]:

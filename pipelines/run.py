@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 
 from pipelines import leash
+from pipelines.cost import keep_seconds
 from pipelines.plan import Plan, State, Step
+from pipelines.result import Outcome, Result
+from pipelines.schedule import Limits, Schedule, skipped
 
 LOGS = Path(".seedmask/logs")
 #: What DVC says to someone who typed its command, and of __init__.py files; noise here.
@@ -26,45 +27,6 @@ CHATTER = re.compile(
     r"|WARNING: '.*__init__\.py' is empty\."
 )
 TAIL = 12
-
-
-class Outcome(StrEnum):
-    """How a stage ended."""
-
-    CACHED = "Cached"  # nothing to do
-    RESTORED = "Restored"  # an earlier run had the same inputs; its outputs came from DVC's cache
-    COMPLETED = "Completed"
-    FAILED = "Failed"
-    SKIPPED = "Skipped"  # something above it failed, is missing, or the run was stopped
-
-
-@dataclass(frozen=True)
-class Result:
-    """One stage's end.
-
-    Attributes:
-        name: as DVC addresses it.
-        outcome: how it ended.
-        seconds: wall time.
-        reason: why it was skipped or failed, in a few words.
-        tail: the last lines it printed, when it failed.
-    """
-
-    name: str
-    outcome: Outcome
-    seconds: float = 0.0
-    reason: str = ""
-    tail: tuple[str, ...] = ()
-
-    @property
-    def is_good(self) -> bool:
-        """Whether stages below may go on."""
-        return self.outcome in (Outcome.CACHED, Outcome.RESTORED, Outcome.COMPLETED)
-
-
-def default_jobs() -> int:
-    """How many stages run at once: SEEDMASK_JOBS, else 2."""
-    return int(os.environ.get("SEEDMASK_JOBS", 0)) or 2
 
 
 class Runner:
@@ -85,21 +47,40 @@ class Runner:
             return Result(step.name, Outcome.CACHED)
         if step.state is State.BLOCKED:
             return Result(step.name, Outcome.SKIPPED, reason=step.reason)
+        result = self._attempt(step, log)
+        for attempt in range(step.meta.retries):
+            if result.outcome is not Outcome.FAILED or self.stopped is not None:
+                break
+            log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
+            result = self._attempt(step, log)
+        if result.outcome is Outcome.COMPLETED:
+            keep_seconds(self.root, step.name, result.seconds)
+        return result
+
+    def _attempt(self, step: Step, log: Callable[[str], None]) -> Result:
         began = time.monotonic()
         process = self._start(step.name)
         if process is None:
             return Result(step.name, Outcome.SKIPPED, reason="stopped")
+        limit = step.meta.timeout
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            _kill_group(process.pid)
+
         try:
-            lines = self._follow(step.name, process, log)
+            with _after(limit, end):
+                lines = self._follow(step.name, process, log)
         finally:
             self._end(step.name, process)
         seconds = time.monotonic() - began
-        if self.stopped is not None:
-            return Result(step.name, Outcome.FAILED, seconds, "stopped", tuple(lines))
-        if process.returncode != 0:
-            reason = _exit_reason(process.returncode)
-            return Result(step.name, Outcome.FAILED, seconds, reason, tuple(lines))
-        return Result(step.name, _outcome_of(step.name, lines), seconds)
+        if self.stopped is None and not late.is_set() and process.returncode == 0:
+            return Result(step.name, _outcome_of(step.name, lines), seconds)
+        reason = "stopped" if self.stopped is not None else _exit_reason(process.returncode)
+        if late.is_set():
+            reason = f"not done in time: meta.timeout is {limit} s"
+        return Result(step.name, Outcome.FAILED, seconds, reason, tuple(lines))
 
     def stop(self, number: int) -> None:
         """End every running stage now, with all its processes."""
@@ -157,54 +138,61 @@ class Runner:
 def run_local(
     plan: Plan,
     runner: Runner,
-    jobs: int,
+    limits: Limits,
     log: Callable[[str, str], None],
     done: Callable[[Result], None],
 ) -> dict[str, Result]:
-    """Run a plan with threads, without Prefect; of the ready stages, the longest chain first.
+    """Run a plan with threads, without Prefect.
 
     Args:
         plan: what to run.
         runner: starts the stages.
-        jobs: how many at once.
+        limits: how many at once.
         log: gets the stage's name and a line that it printed.
         done: gets every result as it comes.
 
     Returns:
         The results by name, in the plan's order.
     """
-    results: dict[str, Result] = {}
-    below = plan.stages_below()
-    waiting = sorted(plan.steps, key=lambda step: -below[step.name])
+    schedule = Schedule(plan, limits)
+
+    def finish(result: Result) -> None:
+        schedule.end(result)
+        done(result)
+
     running: set[Future[Result]] = set()
-    with ThreadPoolExecutor(jobs) as pool:
-        while waiting or running:
-            for step in list(waiting):
-                above = [results.get(name) for name in step.upstream]
-                if any(result is None for result in above):
-                    continue
-                bad = [result.name for result in above if result and not result.is_good]
-                if bad:
-                    skipped = Result(step.name, Outcome.SKIPPED, reason=f"needs {bad[0]}")
-                    results[step.name] = skipped
-                    done(skipped)
-                elif len(running) < jobs:
-                    running.add(pool.submit(runner.execute, step, _named(log, step.name)))
+    with ThreadPoolExecutor(limits.jobs) as pool:
+        while not schedule.is_over:
+            for step, reason in schedule.start():
+                if reason:
+                    finish(skipped(step, reason))
+                elif step.state is State.UNCHANGED:
+                    finish(runner.execute(step, _named(log, step.name)))
                 else:
-                    continue
-                waiting.remove(step)
-            if not running:
-                continue  # what is left waits for stages that were skipped just now
+                    running.add(pool.submit(runner.execute, step, _named(log, step.name)))
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                result = future.result()
-                results[result.name] = result
-                done(result)
-    return {step.name: results[step.name] for step in plan.steps}
+                finish(future.result())
+    return {step.name: schedule.results[step.name] for step in plan.steps}
 
 
 def _named(log: Callable[[str, str], None], name: str) -> Callable[[str], None]:
     return lambda line: log(name, line)
+
+
+@contextmanager
+def _after(seconds: float | None, act: Callable[[], None]) -> Iterator[None]:
+    """Act once if the block takes longer than `seconds`; None is for ever."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -8,25 +8,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.cost import last_seconds
 from pipelines.ladder import REPORT, ladder_rows, ladder_table
 from pipelines.plan import Plan, State
-from pipelines.run import LOGS, Outcome, Result
+from pipelines.result import Outcome, Result
+from pipelines.run import LOGS
 
 STYLES = {
     State.UNCHANGED: "green",
+    State.RESTORABLE: "blue",
     State.MUST_RUN: "yellow",
     State.WAITING: "cyan",
     State.BLOCKED: "red",
 }
 
 
-def print_status(plan: Plan) -> None:
-    """A table of the stages: what a run would do with each, and why."""
+def print_status(root: Path, plan: Plan) -> None:
+    """A table of the stages: what a run would do with each, why, and how long it last took."""
     table = Table()
     for column in ("stage", "state", "why"):
         table.add_column(column, overflow="fold")
+    table.add_column("last run", justify="right")
     for step in plan.steps:
-        table.add_row(step.name, Text(step.state.value, STYLES[step.state]), step.reason)
+        seconds = last_seconds(root, step.name)
+        cost = "" if seconds is None else f"{seconds:.1f} s"
+        table.add_row(step.name, Text(step.state.value, STYLES[step.state]), step.reason, cost)
     console = Console()
     console.print(table)
     console.print(f"{len(plan.steps)} stages, {len(plan.pending)} not up to date")

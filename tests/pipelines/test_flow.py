@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines.plan import make_plan
-from pipelines.run import Outcome, Result, Runner
+from pipelines.result import Outcome, Result
+from pipelines.run import Runner
+from pipelines.schedule import Limits
 from tests.pipelines.mini_repository import MiniRepository
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -30,7 +32,7 @@ def test_one_task_run_per_stage_with_its_name_and_state(mini: MiniRepository) ->
     assert mini.run("run", "first", "right", "--local")[0] == 0
     mini.set("left", "fail", "true")
     ended: list[Result] = []
-    results = run_flow(make_plan(mini.root), Runner(mini.root), 2, ended.append)
+    results = run_flow(make_plan(mini.root), Runner(mini.root), Limits(2, {}), ended.append)
 
     assert {name: result.outcome for name, result in results.items()} == {
         "first": Outcome.CACHED,
@@ -43,7 +45,7 @@ def test_one_task_run_per_stage_with_its_name_and_state(mini: MiniRepository) ->
     with get_client(sync_client=True) as client:
         states = {run.name: run.state_name for run in client.read_task_runs()}
         flows = [run.state_name for run in client.read_flow_runs()]
-    assert states == {"first": "Cached", "left": "Failed", "right": "Cached", "last": "NotReady"}
+    assert states == {"first": "Cached", "left": "Failed", "right": "Cached", "last": "Skipped"}
     assert flows == ["Failed"]
 
 
@@ -51,6 +53,6 @@ def test_one_task_run_per_stage_with_its_name_and_state(mini: MiniRepository) ->
 def test_a_flow_that_goes_through_is_completed(mini: MiniRepository) -> None:
     from pipelines.flow import run_flow
 
-    results = run_flow(make_plan(mini.root), Runner(mini.root), 2, lambda result: None)
+    results = run_flow(make_plan(mini.root), Runner(mini.root), Limits(2, {}), lambda result: None)
     assert {result.outcome for result in results.values()} == {Outcome.COMPLETED}
     assert not make_plan(mini.root).pending

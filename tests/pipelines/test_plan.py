@@ -1,9 +1,12 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipelines.plan import Plan, State, Step, explain, make_plan
-from pipelines.run import Outcome, Result, run_local
+from pipelines.result import Outcome, Result
+from pipelines.run import run_local
+from pipelines.schedule import Limits
 from stages.io.errors import InputError
 from tests.pipelines.mini_repository import MiniRepository
 
@@ -43,6 +46,36 @@ def test_after_a_run_all_is_unchanged_and_a_changed_number_reaches_what_is_below
     }
     assert plan.by_name["left"].reason == "left modified"
     assert plan.by_name["last"].reason == "after left"
+
+
+def test_what_was_made_before_is_restorable_with_all_below_it(mini: MiniRepository) -> None:
+    assert mini.run("run", "--local")[0] == 0
+    mini.set("first", "value", 2)
+    assert mini.run("run", "--local")[0] == 0
+    mini.set("first", "value", 1)
+    plan = make_plan(mini.root)
+    assert states(plan) == dict.fromkeys(mini.graph, State.RESTORABLE)
+    mini.set("left", "value", 3)
+    assert states(make_plan(mini.root)) == {
+        "first": State.RESTORABLE,
+        "left": State.MUST_RUN,
+        "right": State.RESTORABLE,
+        "last": State.WAITING,
+    }
+    code, text = mini.run("run", "--local")
+    assert code == 0
+    assert "[right] Restored" in text
+    assert "[left] Completed" in text
+
+
+def test_deleted_outputs_are_restorable_as_long_as_the_cache_has_them(
+    mini: MiniRepository,
+) -> None:
+    assert mini.run("run", "--local")[0] == 0
+    shutil.rmtree(mini.root / "data")
+    assert states(make_plan(mini.root)) == dict.fromkeys(mini.graph, State.RESTORABLE)
+    shutil.rmtree(mini.root / ".dvc/cache/files")
+    assert states(make_plan(mini.root))["first"] is State.MUST_RUN
 
 
 def test_a_missing_source_blocks_its_stage_and_those_below(mini: MiniRepository) -> None:
@@ -99,7 +132,7 @@ class Recorder:
 def test_of_the_ready_stages_the_longest_chain_starts_first() -> None:
     plan, runner = diamond_with_a_tail(), Recorder()
     assert plan.stages_below() == {"root": 3, "short": 1, "long": 2, "middle": 1, "end": 0}
-    results = run_local(plan, runner, 1, lambda *_: None, lambda _: None)  # type: ignore[arg-type]
+    results = run_local(plan, runner, Limits(1, {}), lambda *_: None, lambda _: None)  # type: ignore[arg-type]
     assert runner.started.index("long") < runner.started.index("short")
     assert list(results) == [step.name for step in plan.steps]
 
@@ -109,7 +142,7 @@ def test_below_a_failure_all_is_skipped_and_the_rest_runs() -> None:
     results = run_local(
         diamond_with_a_tail(),
         runner,
-        2,
+        Limits(2, {}),
         lambda *_: None,
         lambda _: None,  # type: ignore[arg-type]
     )

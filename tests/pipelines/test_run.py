@@ -1,4 +1,5 @@
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -100,6 +101,49 @@ def test_a_failed_branch_leaves_the_other_running_and_the_summary_says_what_to_d
     code, text = mini.run("run", "--local")
     assert code == 0
     assert "2 cached, 2 completed" in text
+
+
+def add_meta(mini: MiniRepository, stage: str, meta: str) -> None:
+    path = mini.root / "dvc.yaml"
+    mark = f"    outs: [data/{stage}, data/{stage}.txt]"
+    path.write_text(path.read_text().replace(mark, f"{mark}\n    meta: {meta}"))
+
+
+def test_a_stage_that_fails_is_tried_again_as_often_as_its_meta_says(mini: MiniRepository) -> None:
+    add_meta(mini, "first", "{retries: 2}")
+    mini.set("first", "fail", "true")
+    code, text = mini.run("run", "first", "--local")
+    assert code == 1
+    assert text.count("[first] first starts in") == 3
+    assert "retry 2 of 2" in text
+    assert text.count("[first] Failed") == 1
+
+
+def test_a_stage_that_takes_longer_than_its_timeout_is_ended(mini: MiniRepository) -> None:
+    add_meta(mini, "first", "{timeout: 6, owner: someone}")
+    mini.set("first", "seconds", 100.0)
+    code, text = mini.run("run", "first", "--local")
+    assert code == 1
+    assert "[first] Failed" in text
+    assert "meta.timeout is 6.0 s" in text
+    assert not mini.processes()
+
+
+def test_meta_of_another_type_is_refused(mini: MiniRepository) -> None:
+    add_meta(mini, "left", "{retries: often}")
+    code, text = mini.run("run", "--local")
+    assert code == 1
+    assert "dvc.yaml: left: meta.retries" in text
+    assert "'often'" in text
+
+
+def test_status_shows_what_the_last_run_took(mini: MiniRepository) -> None:
+    assert mini.run("run", "first", "--local")[0] == 0
+    code, text = mini.run("status")
+    assert code == 0
+    row = next(line for line in text.splitlines() if " first " in line)
+    assert "unchanged" in row
+    assert re.search(r"\d\.\d s", row)
 
 
 def test_a_typo_in_params_is_refused_before_any_work(mini: MiniRepository) -> None:

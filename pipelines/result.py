@@ -1,0 +1,38 @@
+"""How a stage ended."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a stage ended."""
+
+    CACHED = "Cached"  # nothing to do
+    RESTORED = "Restored"  # an earlier run had the same inputs; its outputs came from DVC's cache
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"  # something above it failed, is missing, or the run was stopped
+
+
+@dataclass(frozen=True)
+class Result:
+    """One stage's end.
+
+    Attributes:
+        name: as DVC addresses it.
+        outcome: how it ended.
+        seconds: wall time.
+        reason: why it was skipped or failed, in a few words.
+        tail: the last lines it printed, when it failed.
+    """
+
+    name: str
+    outcome: Outcome
+    seconds: float = 0.0
+    reason: str = ""
+    tail: tuple[str, ...] = ()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether stages below may go on."""
+        return self.outcome in (Outcome.CACHED, Outcome.RESTORED, Outcome.COMPLETED)
