@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("target", nargs="*", help="stages, with all they depend on; default: all")
     run.add_argument("--local", action="store_true", help="without Prefect: starts at once")
     run.add_argument("--jobs", type=_positive, help="stages at once; default SEEDMASK_JOBS or 2")
+    run.add_argument("--wait", action="store_true", help="for another run in this workspace")
 
     status = commands.add_parser("status", help="what `run` would do")
     status.add_argument("target", nargs="*", help="as for run")
@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.command == "run":
-            return run_command(arguments.target, arguments.jobs, local=arguments.local)
+            return run_command(
+                arguments.target, arguments.jobs, local=arguments.local, wait=arguments.wait
+            )
         if arguments.command == "status":
             return status_command(arguments.target)
         if arguments.command == "use":
@@ -49,36 +51,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run_command(targets: Sequence[str], jobs: int | None, *, local: bool) -> int:
+def run_command(targets: Sequence[str], jobs: int | None, *, local: bool, wait: bool) -> int:
     """`run`: plan, check the parameters, run, show what came out."""
-    from pipelines.params import check_sections, check_values
+    from pipelines.rebuild import rebuild
+    from pipelines.run import run_local
+
+    resume = " ".join(["python -m pipelines run", *targets, *(["--local"] if local else [])])
+    if local or not _is_pending(targets):
+        rebuilt = rebuild(ROOT, targets, run_local, jobs=jobs, wait=wait, resume=resume)
+        return 1 if rebuilt.missing else 0
+    _prepare_prefect()
+    from pipelines.flow import seedmask
+
+    end = seedmask(list(targets), jobs=jobs, wait=wait, return_state=True)
+    if isinstance(end.data, Exception):  # not a stage: what was asked for, or Prefect
+        raise end.data
+    return 0 if end.is_completed() else 1
+
+
+def _is_pending(targets: Sequence[str]) -> bool:
+    """Whether there is something to do, for which Prefect's server is worth its start."""
     from pipelines.plan import make_plan
-    from pipelines.run import Runner, run_local, stopping_on_signals
-    from pipelines.schedule import default_limits
-    from pipelines.summary import print_ladder, print_result, print_summary
-    from pipelines.workspace import holding_workspace
 
-    began = time.monotonic()
-    sections = check_sections(ROOT)
-    with holding_workspace(ROOT):
-        plan = make_plan(ROOT, targets)
-        if not plan.pending:
-            print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")
-            print_ladder(ROOT, plan)
-            return 0
-        check_values(sections, Path("params.yaml"))
-        runner = Runner(ROOT)
-        limits = default_limits(jobs)
-        with stopping_on_signals(runner):
-            if local:
-                results = run_local(plan, runner, limits, _print_line, print_result)
-            else:
-                _prepare_prefect()
-                from pipelines.flow import run_flow
-
-                results = run_flow(plan, runner, limits, print_result)
-    command = ["python", "-m", "pipelines", "run", *targets, *(["--local"] if local else [])]
-    return print_summary(ROOT, plan, results, time.monotonic() - began, " ".join(command))
+    return bool(make_plan(ROOT, targets).pending)
 
 
 def status_command(targets: Sequence[str]) -> int:
@@ -110,10 +105,6 @@ def deps_command(*, fix: bool) -> int:
     for line in fix_deps(ROOT) if fix else check_deps(ROOT):
         print(line)
     return 1 if check_deps(ROOT) else 0
-
-
-def _print_line(name: str, line: str) -> None:
-    print(f"[{name}] {line}", flush=True)
 
 
 def _positive(text: str) -> int:

@@ -5,6 +5,7 @@ Prefect keeps no results: DVC alone decides what is up to date, two caches would
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -16,62 +17,80 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from pipelines.artifacts import publish
 from pipelines.plan import Plan, Step
+from pipelines.presets import use_preset
+from pipelines.rebuild import rebuild
 from pipelines.result import Outcome, Result
 from pipelines.run import Runner
 from pipelines.schedule import Limits, Schedule, skipped
 
-Future = PrefectFuture[PrefectState[str]]
+#: Which stages run is the schedule's affair; a thread too few would only delay it.
+THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 
 
-def run_flow(
+@flow(name="seedmask", task_runner=THREADS, persist_result=False, validate_parameters=True)
+def seedmask(
+    target: list[str] | None = None,
+    preset: str = "",
+    overrides: list[str] | None = None,
+    jobs: int | None = None,
+    wait: bool = True,
+) -> PrefectState[Any]:
+    """Bring the graph in the current folder up to date.
+
+    Args:
+        target: stages, with all they depend on; none: the whole graph.
+        preset: a file in presets/ to write params.yaml from; empty: params.yaml as it is.
+        overrides: section.key=value, on top of the preset.
+        jobs: stages at once.
+        wait: for another run in the same folder; else that is an error.
+
+    Raises:
+        InputError: as `pipelines.rebuild.rebuild` and `use_preset`.
+    """
+    root, targets = Path(), target or []
+    if preset:
+        use_preset(root, preset, overrides or [])
+    resume = " ".join(["python -m pipelines run", *targets])
+    made = rebuild(root, targets, run_tasks, jobs=jobs, wait=wait, resume=resume)
+    publish(root, made.plan)
+    if made.missing:
+        return Failed(message=f"not made: {', '.join(made.missing)}. To go on: {resume}")
+    return Completed(message=f"{len(made.plan.steps)} stages are up to date")
+
+
+def run_tasks(
     plan: Plan, runner: Runner, limits: Limits, done: Callable[[Result], None]
 ) -> dict[str, Result]:
-    """Run a plan as a Prefect flow; arguments and results as `pipelines.run.run_local`.
+    """Run a plan as tasks of the present flow run; arguments and results as `run_local`.
 
     What the stages print goes to the logs of their task runs.
     """
     schedule = Schedule(plan, limits)
-    # The schedule says how many run; a thread more for each mark that ends at once.
-    threads: Any = ThreadPoolTaskRunner(max_workers=limits.jobs + 4)
-
-    @task(cache_policy=NO_CACHE, persist_result=False)
-    def stage(step: Step, reason: str) -> PrefectState[str]:
-        result = skipped(step, reason) if reason else runner.execute(step, get_run_logger().info)
-        made[step.name] = result
-        return _state_of(result)
-
     made: dict[str, Result] = {}
     ended: SimpleQueue[str] = SimpleQueue()
 
-    @flow(name="seedmask", task_runner=threads, persist_result=False)
-    def graph() -> PrefectState[str]:
-        futures: dict[str, Future] = {}
-        while not schedule.is_over:
-            for step, reason in schedule.start():
-                named = stage.with_options(name=step.name.split("@")[0], task_run_name=step.name)
-                above = [] if reason else [futures[name] for name in step.upstream]
-                future = named.submit(step, reason, return_state=False, wait_for=above)
-                future.add_done_callback(partial(_put, ended, step.name))
-                futures[step.name] = future
-            name = ended.get()
-            state = futures[name].state
-            result = made.get(name) or Result(
-                name, Outcome.FAILED, reason=f"{state.name}: {state.message}"
-            )
-            schedule.end(result)
-            done(result)
-        failed = [name for name, result in schedule.results.items() if not result.is_good]
-        if failed:
-            return Failed(message=f"not made: {', '.join(failed)}")
-        return Completed(message=f"{len(plan.steps)} stages are up to date")
+    @task(cache_policy=NO_CACHE, persist_result=False)
+    def stage(step: Step, reason: str) -> PrefectState[str]:
+        log = get_run_logger().info
+        made[step.name] = skipped(step, reason) if reason else runner.execute(step, log)
+        return _state_of(made[step.name])
 
-    end = graph(return_state=True)
-    for step in plan.steps:
-        if step.name not in schedule.results:  # Prefect itself came to grief
-            result = skipped(step, f"flow {end.name}: {end.message}")
-            schedule.results[step.name] = result
-            done(result)
+    futures: dict[str, PrefectFuture[PrefectState[str]]] = {}
+    while not schedule.is_over:
+        for step, reason in schedule.start():
+            named = stage.with_options(name=step.name.split("@")[0], task_run_name=step.name)
+            above = [] if reason else [futures[name] for name in step.upstream]
+            future = named.submit(step, reason, return_state=False, wait_for=above)
+            future.add_done_callback(partial(_put, ended, step.name))
+            futures[step.name] = future
+        name = ended.get()
+        if name not in made:  # Prefect itself came to grief
+            state = futures[name].state
+            made[name] = Result(name, Outcome.FAILED, reason=f"{state.name}: {state.message}")
+        schedule.end(made[name])
+        done(made[name])
     return {step.name: schedule.results[step.name] for step in plan.steps}
 
 

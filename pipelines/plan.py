@@ -61,6 +61,7 @@ class Step:
         state: whether it must run.
         reason: why, in a few words; empty when unchanged.
         meta: how to run it.
+        command: what DVC starts.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Step:
     state: State
     reason: str = ""
     meta: Meta = field(default_factory=Meta)
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,11 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
             steps[name] = Step(name, above, State.WAITING, f"after {', '.join(pending)}")
         else:
             steps[name] = Step(name, above, State.UNCHANGED)
-    metas = {name: _meta(root, name, stages[name]) for name in order}
-    return Plan(tuple(replace(steps[name], meta=metas[name]) for name in order))
+    described = (
+        replace(step, meta=_meta(root, name, stages[name]), command=str(stages[name].cmd))
+        for name, step in steps.items()
+    )
+    return Plan(tuple(described))
 
 
 def _meta(root: Path, name: str, stage: Any) -> Meta:

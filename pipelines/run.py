@@ -139,16 +139,14 @@ def run_local(
     plan: Plan,
     runner: Runner,
     limits: Limits,
-    log: Callable[[str, str], None],
     done: Callable[[Result], None],
 ) -> dict[str, Result]:
-    """Run a plan with threads, without Prefect.
+    """Run a plan with threads, without Prefect; what the stages print is printed.
 
     Args:
         plan: what to run.
         runner: starts the stages.
         limits: how many at once.
-        log: gets the stage's name and a line that it printed.
         done: gets every result as it comes.
 
     Returns:
@@ -167,17 +165,17 @@ def run_local(
                 if reason:
                     finish(skipped(step, reason))
                 elif step.state is State.UNCHANGED:
-                    finish(runner.execute(step, _named(log, step.name)))
+                    finish(runner.execute(step, _printer(step.name)))
                 else:
-                    running.add(pool.submit(runner.execute, step, _named(log, step.name)))
+                    running.add(pool.submit(runner.execute, step, _printer(step.name)))
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 finish(future.result())
     return {step.name: schedule.results[step.name] for step in plan.steps}
 
 
-def _named(log: Callable[[str, str], None], name: str) -> Callable[[str], None]:
-    return lambda line: log(name, line)
+def _printer(name: str) -> Callable[[str], None]:
+    return lambda line: print(f"[{name}] {line}", flush=True)
 
 
 @contextmanager

@@ -48,15 +48,15 @@ def print_result(result: Result) -> None:
 
 def print_summary(
     root: Path, plan: Plan, results: Mapping[str, Result], seconds: float, command: str
-) -> int:
-    """How the run went; returns the exit code: 1 when a stage was not made."""
+) -> None:
+    """How the run went; what failed with its last lines, and the command that goes on."""
     counts = Counter(result.outcome for result in results.values())
     shown = ", ".join(f"{counts[outcome]} {outcome.lower()}" for outcome in counts)
     print(f"\n{len(results)} stages in {seconds:.0f} s: {shown}")
     bad = [result for result in results.values() if not result.is_good]
     if not bad:
         print_ladder(root, plan)
-        return 0
+        return
     for result in bad:
         if result.outcome is Outcome.FAILED:
             print(f"\n{result.name} failed ({result.reason}). Its last lines:")
@@ -67,7 +67,6 @@ def print_summary(
     for result in skipped:
         print(f"{result.name} was skipped: {result.reason}")
     print(f"\nTo go on from here: {command}")
-    return 1
 
 
 def print_ladder(root: Path, plan: Plan) -> None:

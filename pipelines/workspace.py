@@ -14,11 +14,15 @@ LOCK = Path(".seedmask/run.lock")
 
 
 @contextmanager
-def holding_workspace(root: Path) -> Iterator[None]:
+def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the workspace for the time of a run; the kernel lets go of it if this process dies.
 
+    Args:
+        root: the repository.
+        wait: until another run that holds it has ended.
+
     Raises:
-        InputError: another run holds it; says which process.
+        InputError: another run holds it and `wait` is False; says which process.
     """
     path = root / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,9 +32,11 @@ def holding_workspace(root: Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise InputError(
-                f"{path}: another run holds this workspace ({holder}); wait for it or stop it"
-            ) from error
+            held = f"{path}: another run holds this workspace ({holder})"
+            if not wait:
+                raise InputError(f"{held}; stop it, or wait for it with --wait") from error
+            print(f"{held}; waiting for its end", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"process {os.getpid()}: {' '.join(sys.argv)}")
         file.flush()

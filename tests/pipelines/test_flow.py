@@ -1,58 +1,202 @@
-"""The Prefect flow on a server of its own; the rest of the behaviour is tested without Prefect."""
+"""The flow and its deployments on a real server; the rest of a run is tested without Prefect."""
 
+import json
 import os
-from collections.abc import Iterator
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from pipelines.plan import make_plan
-from pipelines.result import Outcome, Result
-from pipelines.run import Runner
-from pipelines.schedule import Limits
-from tests.pipelines.mini_repository import MiniRepository
+from tests.pipelines.mini_repository import HERE, MiniRepository
 
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DO_NOT_TRACK", "1")
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+class Server:
+    """`prefect server start` on loopback, with SQLite in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.environment = {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_CLI_PROMPT": "false",
+        }
+        command = ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            [*PREFECT, *command],
+            env=os.environ | self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        await_true(self.is_up, 180)
+
+    def is_up(self) -> bool:
+        assert self.process.poll() is None
+        try:
+            return bool(self.get("health"))
+        except OSError:
+            return False
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/{path}", timeout=20) as answer:
+            return json.load(answer)
+
+    def find(self, kind: str, **filters: Any) -> list[dict[str, Any]]:
+        """The objects of a kind, such as "flow_runs"."""
+        request = urllib.request.Request(
+            f"{self.url}/{kind}/filter",
+            json.dumps(filters).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            found: list[dict[str, Any]] = json.load(answer)
+        return found
+
+    def run_state(self, run: str) -> str:
+        return str(self.get(f"flow_runs/{run}")["state_type"])
+
+
+def await_true(condition: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(tmp_path_factory.mktemp("prefect"))
+    yield started
+    started.process.terminate()
+    started.process.wait()
 
-    with prefect_test_harness(server_startup_timeout=400):
-        yield
+
+@pytest.fixture(autouse=True)
+def _uses_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
 
 
-@pytest.mark.usefixtures("server")
-def test_one_task_run_per_stage_with_its_name_and_state(mini: MiniRepository) -> None:
-    from prefect.client.orchestration import get_client
+def is_at_work(mini: MiniRepository, stage: str) -> bool:
+    for process in mini.processes():
+        with suppress(psutil.NoSuchProcess):
+            if f"stages.{stage}" in " ".join(process.cmdline()):
+                return True
+    return False
 
-    from pipelines.flow import run_flow
 
+def prefect(mini: MiniRepository, *arguments: str) -> str:
+    done = subprocess.run(
+        [*PREFECT, *arguments],
+        cwd=mini.root,
+        env=os.environ | {"PWD": str(mini.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_one_task_run_per_stage_with_its_name_and_state(
+    mini: MiniRepository, server: Server
+) -> None:
     assert mini.run("run", "first", "right", "--local")[0] == 0
     mini.set("left", "fail", "true")
-    ended: list[Result] = []
-    results = run_flow(make_plan(mini.root), Runner(mini.root), Limits(2, {}), ended.append)
-
-    assert {name: result.outcome for name, result in results.items()} == {
-        "first": Outcome.CACHED,
-        "left": Outcome.FAILED,
-        "right": Outcome.CACHED,
-        "last": Outcome.SKIPPED,
+    code, text = mini.run("run")
+    assert code == 1
+    assert "last was skipped: needs left" in text
+    assert "To go on from here: python -m pipelines run" in text
+    assert {run["name"]: run["state_name"] for run in server.find("task_runs")} == {
+        "first": "Cached",
+        "left": "Failed",
+        "right": "Cached",
+        "last": "Skipped",
     }
-    assert results["last"].reason == "needs left"
-    assert {result.name for result in ended} == set(mini.graph)
-    with get_client(sync_client=True) as client:
-        states = {run.name: run.state_name for run in client.read_task_runs()}
-        flows = [run.state_name for run in client.read_flow_runs()]
-    assert states == {"first": "Cached", "left": "Failed", "right": "Cached", "last": "Skipped"}
-    assert flows == ["Failed"]
+    (flow_run,) = server.find("flow_runs")
+    assert flow_run["state_name"] == "Failed"
+    assert "not made: left, last" in flow_run["state"]["message"]
+    lines = [entry["message"] for entry in server.find("logs")]
+    assert any("left starts in" in line for line in lines)
+
+    mini.set("left", "fail", "false")
+    code, text = mini.run("run")
+    assert (code, text.count("] Completed in")) == (0, 2)
 
 
-@pytest.mark.usefixtures("server")
-def test_a_flow_that_goes_through_is_completed(mini: MiniRepository) -> None:
-    from pipelines.flow import run_flow
+def test_what_is_up_to_date_needs_no_server(
+    mini: MiniRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mini.run("run", "--local")[0] == 0
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    code, text = mini.run("run")
+    assert code == 0
+    assert "Everything is up to date" in text
 
-    results = run_flow(make_plan(mini.root), Runner(mini.root), Limits(2, {}), lambda result: None)
-    assert {result.outcome for result in results.values()} == {Outcome.COMPLETED}
-    assert not make_plan(mini.root).pending
+
+def test_a_wrong_target_is_one_line_also_under_prefect(mini: MiniRepository) -> None:
+    code, text = mini.run("run", "lats")
+    assert code == 1
+    assert text.strip() == "dvc.yaml: no stage 'lats'; did you mean 'last'?"
+
+
+def test_deployments_are_scheduled_run_by_a_worker_and_cancelled(
+    mini: MiniRepository, server: Server
+) -> None:
+    shutil.copy(HERE / "prefect.yaml", mini.root)
+    prefect(mini, "work-pool", "create", "seedmask", "--type", "process")
+    prefect(mini, "--no-prompt", "deploy", "--all")
+    names = {each["name"]: each["id"] for each in server.find("deployments")}
+    assert set(names) == {"nightly-labels", "weekly-full", "on-demand"}
+
+    def scheduled() -> set[str]:
+        runs = server.find("flow_runs", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
+        return {run["deployment_id"] for run in runs}
+
+    await_true(lambda: {names["nightly-labels"], names["weekly-full"]} <= scheduled(), 60)
+
+    def run(*parameters: str) -> str:
+        options = [word for each in parameters for word in ("--param", each)]
+        said = prefect(mini, "deployment", "run", "seedmask/on-demand", *options)
+        found = re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}", said)
+        assert found is not None
+        return found[0]
+
+    worker = subprocess.Popen(
+        [*PREFECT, "worker", "start", "--pool", "seedmask", "--type", "process"],
+        cwd=mini.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        first = run('target=["left"]', "preset=default", 'overrides=["left.value=7"]')
+        await_true(lambda: server.run_state(first) not in ("SCHEDULED", "PENDING", "RUNNING"), 120)
+        assert server.run_state(first) == "COMPLETED"
+        assert mini.outputs()["data/left.txt"] == "first 1\nleft 7\n"
+
+        second = run('target=["right"]', "preset=default", 'overrides=["right.seconds=300"]')
+        await_true(
+            lambda: any("stages.right" in " ".join(p.cmdline()) for p in mini.processes()), 120
+        )
+        prefect(mini, "flow-run", "cancel", second)
+        await_true(lambda: server.run_state(second) == "CANCELLED", 60)
+        await_true(lambda: not is_at_work(mini, "right"), 30)
+    finally:
+        worker.terminate()
+        worker.wait()

@@ -1,0 +1,73 @@
+"""What a flow run leaves in Prefect's UI: the ladder as a table, a strip of pictures per source."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from pipelines.ladder import COLUMNS, ladder_rows
+from pipelines.plan import Plan
+from stages.io.command import read_params_file
+from stages.io.errors import InputError
+from stages.io.images import RGB
+from stages.io.masks import read_label_map
+from stages.io.pictures import class_colours, data_uri, overlay, shrink, shrink_labels
+from stages.io.samples import ImageFile, images_of_split
+from stages.io.tables import CATEGORIES, read_rows
+
+PICTURES, SIDE = 5, 160
+
+
+def publish(root: Path, plan: Plan) -> None:
+    """Show what there is; a stage that was not made has no pictures."""
+    rows = ladder_rows(root, plan)
+    if rows:
+        table = [
+            {"source": name} | {COLUMNS[key]: numbers.get(key) for key in COLUMNS}
+            for name, numbers in rows
+        ]
+        create_table_artifact(table, key="ladder", description="Label sources, percent")
+    for name, folder in label_folders(plan).items():
+        strip = picture_strip(root, folder)
+        if strip is not None:
+            text = f"# {name}\n\n{folder}\n\n![{name}]({data_uri(strip, 70)})"
+            create_markdown_artifact(text, key=f"labels-{name.replace('_', '-')}")
+
+
+def label_folders(plan: Plan) -> dict[str, Path]:
+    """The folder of label maps that each labels_eval stage of the plan measures."""
+    folders = {}
+    for step in plan.steps:
+        stage, _, name = step.name.partition("@")
+        words = shlex.split(step.command)
+        if stage == "labels_eval" and "--labels" in words:
+            folders[name] = Path(words[words.index("--labels") + 1])
+    return folders
+
+
+def picture_strip(root: Path, folder: Path) -> RGB | None:
+    """Some training images with the label maps of `folder` over them, side by side.
+
+    Returns:
+        uint8 RGB [SIDE, W, 3], or None when the labels or the images are not there.
+    """
+    try:
+        data = Path(str(read_params_file(root / "params.yaml")["dataset"]["root"]))
+        samples = images_of_split(root / "data/dataset/images.parquet", root / data, "train")
+        found = read_rows(root / "data/dataset/categories.parquet", CATEGORIES)
+        colours = class_colours([int(row["category"]) for row in found if row["category"]])
+        indices = np.linspace(0, len(samples) - 1, min(PICTURES, len(samples))).astype(int)
+        return np.concatenate(
+            [_picture(samples[index], root / folder, colours) for index in indices], axis=1
+        )
+    except (InputError, OSError, KeyError):
+        return None
+
+
+def _picture(sample: ImageFile, folder: Path, colours: dict[int, tuple[int, int, int]]) -> RGB:
+    image = shrink(sample.read(), SIDE)
+    labels = shrink_labels(read_label_map(folder / f"{sample.image_id}.png"), image.shape[:2])
+    picture = np.full((SIDE, SIDE, 3), 255, dtype=np.uint8)
+    picture[: image.shape[0], : image.shape[1]] = overlay(image, labels, colours, 0.6)
+    return picture

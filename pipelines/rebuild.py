@@ -1,0 +1,61 @@
+"""Bring the graph up to date: plan, check the parameters, run, say how it went."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.params import check_sections, check_values
+from pipelines.plan import Plan, make_plan
+from pipelines.result import Result
+from pipelines.run import Runner, stopping_on_signals
+from pipelines.schedule import Limits, default_limits
+from pipelines.summary import print_ladder, print_result, print_summary
+from pipelines.workspace import holding_workspace
+
+Engine = Callable[[Plan, Runner, Limits, Callable[[Result], None]], Mapping[str, Result]]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a run planned and what came of it; no results when there was nothing to do."""
+
+    plan: Plan
+    results: Mapping[str, Result]
+
+    @property
+    def missing(self) -> list[str]:
+        """The stages that were not made."""
+        return [name for name, result in self.results.items() if not result.is_good]
+
+
+def rebuild(
+    root: Path, targets: Sequence[str], engine: Engine, *, jobs: int | None, wait: bool, resume: str
+) -> Rebuilt:
+    """Run what must run, and print it.
+
+    Args:
+        root: the repository.
+        targets: as `make_plan`.
+        engine: runs a plan that is not empty: `run_local`, or Prefect tasks.
+        jobs: stages at once; None is the default.
+        wait: for another run in this workspace.
+        resume: the command that goes on after a failure.
+
+    Raises:
+        InputError: a target, dvc.yaml or params.yaml is wrong, or another run holds the workspace.
+    """
+    began = time.monotonic()
+    sections = check_sections(root)
+    with holding_workspace(root, wait=wait):
+        plan = make_plan(root, targets)
+        if not plan.pending:
+            print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")
+            print_ladder(root, plan)
+            return Rebuilt(plan, {})
+        check_values(sections, Path("params.yaml"))
+        runner = Runner(root)
+        with stopping_on_signals(runner):
+            results = engine(plan, runner, default_limits(jobs), print_result)
+    print_summary(root, plan, results, time.monotonic() - began, resume)
+    return Rebuilt(plan, results)
