@@ -1,18 +1,19 @@
 """What a flow run leaves in Prefect's UI: the ladder as a table, a strip of pictures per source."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from pipelines.ladder import COLUMNS, ladder_rows
+from pipelines.ladder import ladder_rows, shown_columns
 from pipelines.plan import Plan
 from stages.io.command import read_params_file
 from stages.io.errors import InputError
 from stages.io.images import RGB
 from stages.io.masks import read_label_map
-from stages.io.pictures import class_colours, data_uri, overlay, shrink, shrink_labels
+from stages.io.pictures import Colour, class_colours, data_uri, overlay, shrink, shrink_labels
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.tables import CATEGORIES, read_rows
 
@@ -23,8 +24,9 @@ def publish(root: Path, plan: Plan) -> None:
     """Show what there is; a stage that was not made has no pictures."""
     rows = ladder_rows(root, plan)
     if rows:
+        columns = shown_columns(rows)
         table = [
-            {"source": name} | {COLUMNS[key]: numbers.get(key) for key in COLUMNS}
+            {"source": name} | {title: numbers.get(key) for key, title in columns.items()}
             for name, numbers in rows
         ]
         create_table_artifact(table, key="ladder", description="Label sources, percent")
@@ -50,7 +52,7 @@ def picture_strip(root: Path, folder: Path) -> RGB | None:
     """Some training images with the label maps of `folder` over them, side by side.
 
     Returns:
-        uint8 RGB [SIDE, W, 3], or None when the labels or the images are not there.
+        uint8 RGB, at most SIDE pixels high, or None when the labels or the images are not there.
     """
     try:
         data = Path(str(read_params_file(root / "params.yaml")["dataset"]["root"]))
@@ -58,16 +60,17 @@ def picture_strip(root: Path, folder: Path) -> RGB | None:
         found = read_rows(root / "data/dataset/categories.parquet", CATEGORIES)
         colours = class_colours([int(row["category"]) for row in found if row["category"]])
         indices = np.linspace(0, len(samples) - 1, min(PICTURES, len(samples))).astype(int)
-        return np.concatenate(
-            [_picture(samples[index], root / folder, colours) for index in indices], axis=1
-        )
+        pictures = [_picture(samples[index], root / folder, colours) for index in indices]
     except (InputError, OSError, KeyError):
         return None
+    height = max(picture.shape[0] for picture in pictures)
+    strip = np.full((height, SIDE * len(pictures), 3), 255, dtype=np.uint8)
+    for column, picture in enumerate(pictures):
+        strip[: picture.shape[0], SIDE * column : SIDE * column + picture.shape[1]] = picture
+    return strip
 
 
-def _picture(sample: ImageFile, folder: Path, colours: dict[int, tuple[int, int, int]]) -> RGB:
+def _picture(sample: ImageFile, folder: Path, colours: Mapping[int, Colour]) -> RGB:
     image = shrink(sample.read(), SIDE)
     labels = shrink_labels(read_label_map(folder / f"{sample.image_id}.png"), image.shape[:2])
-    picture = np.full((SIDE, SIDE, 3), 255, dtype=np.uint8)
-    picture[: image.shape[0], : image.shape[1]] = overlay(image, labels, colours, 0.6)
-    return picture
+    return overlay(image, labels, colours, 0.6)

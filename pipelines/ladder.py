@@ -39,13 +39,22 @@ def ladder_rows(root: Path, plan: Plan) -> list[Row]:
     return rows
 
 
+def shown_columns(rows: Sequence[Row]) -> dict[str, str]:
+    """The part of `COLUMNS` that some row has."""
+    return {
+        key: title
+        for key, title in COLUMNS.items()
+        if any(numbers.get(key) is not None for _, numbers in rows)
+    }
+
+
 def ladder_table(rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal, without the columns that nobody has."""
     table = Table(title="The ladder: label sources against ground truth, percent")
     table.add_column("source")
-    shown = [key for key in COLUMNS if any(numbers.get(key) is not None for _, numbers in rows)]
-    for key in shown:
-        table.add_column(COLUMNS[key], justify="right")
+    shown = shown_columns(rows)
+    for title in shown.values():
+        table.add_column(title, justify="right")
     for label, numbers in rows:
         table.add_row(label, *(_cell(numbers.get(key)) for key in shown))
     return table
