@@ -29,6 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     use.add_argument("preset", help="a file in presets/, such as default")
     use.add_argument("override", nargs="*", help="section.key=value")
 
+    memo = commands.add_parser("memo", help="the kept results of single images")
+    kinds = memo.add_subparsers(dest="kind", required=True)
+    gc = kinds.add_parser("gc", help="remove what was not used for long")
+    gc.add_argument("--days", type=float, default=30, help="since the last use; default 30")
+    gc.add_argument("--gigabytes", type=float, help="at most so much stays")
+    verify = kinds.add_parser("verify", help="compute a sample again and compare byte for byte")
+    verify.add_argument("target", nargs="*", help="as for run")
+    verify.add_argument("--share", type=_share, default=0.01, help="of the results; default 0.01")
+
     deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
     deps.add_argument("--fix", action="store_true", help="write them")
 
@@ -42,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return status_command(arguments.target)
         if arguments.command == "use":
             return use_command(arguments.preset, arguments.override)
+        if arguments.command == "memo":
+            if arguments.kind == "gc":
+                return sweep_command(arguments.days, arguments.gigabytes)
+            return verify_command(arguments.target, arguments.share)
         return deps_command(fix=arguments.fix)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -98,6 +111,25 @@ def use_command(preset: str, overrides: Sequence[str]) -> int:
     return 0
 
 
+def sweep_command(days: float, gigabytes: float | None) -> int:
+    """`memo gc`: remove kept results of single images and say how much."""
+    from pipelines.memo import sweep
+
+    swept = sweep(ROOT, days=days, gigabytes=gigabytes)
+    print(
+        f"{swept.removed} results removed ({swept.removed_bytes / 1e6:.1f} MB), "
+        f"{swept.left} left ({swept.left_bytes / 1e6:.1f} MB)"
+    )
+    return 0
+
+
+def verify_command(targets: Sequence[str], share: float) -> int:
+    """`memo verify`: 1 when a kept result is another than the one computed now."""
+    from pipelines.memo import verify
+
+    return 0 if verify(ROOT, targets, share) else 1
+
+
 def deps_command(*, fix: bool) -> int:
     """`deps`: list the differences, or mend them; 1 when some remain."""
     from pipelines.deps import check_deps, fix_deps
@@ -111,6 +143,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, found {text}")
     return number
 
 

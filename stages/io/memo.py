@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,8 +108,12 @@ class Memo:
 
 
 def read_outcome(path: Path) -> Outcome | None:
-    """The outcome kept at `path`; None when there is none or it cannot be read."""
+    """The outcome kept at `path`; None when there is none or it cannot be read.
+
+    Marks it as used now, which is what `python -m pipelines memo gc` goes by.
+    """
     try:
+        os.utime(path)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             stats = json.loads(archive.read("stats.json"))

@@ -1,6 +1,7 @@
 """Images one by one, in as many processes as there are cores, one torch thread each."""
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -31,6 +32,10 @@ class Item(Protocol):
 
 
 ItemT = TypeVar("ItemT", bound=Item)
+ResultT = TypeVar("ResultT")
+
+#: Share of the kept outcomes that `map_images` computes again instead of its work; see below.
+VERIFY = "SEEDMASK_VERIFY_MEMO"
 
 
 def default_workers() -> int:
@@ -49,7 +54,8 @@ def map_images(
     """Apply `function` to every item and write the files it returns below `out`.
 
     Results do not depend on the number of workers. Outcomes are kept in the memo store, so what a
-    killed run has finished is not computed again.
+    killed run has finished is not computed again. With SEEDMASK_VERIFY_MEMO=0.01 nothing is
+    written: 1 % of the kept outcomes are computed again and compared, and the process ends.
 
     Args:
         function: pure and picklable (a module's own function); seeds itself from its item.
@@ -63,11 +69,28 @@ def map_images(
 
     Raises:
         Exception: what `function` raised, with a note that names the image.
+        SystemExit: with SEEDMASK_VERIFY_MEMO; 1 when a kept outcome differs.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    step = partial(_one, function, Memo(stage), out)
+    memo = Memo(stage)
     workers = min(workers or default_workers(), len(items)) or 1
-    bar = partial(tqdm, total=len(items), desc=stage, unit="image", disable=not sys.stderr.isatty())
+    share = float(os.environ.get(VERIFY, 0))
+    if share:
+        chosen = _sample(memo, items, share)
+        found = _each(partial(_differs, function, memo), chosen, workers, stage)
+        different = [item.image_id for item, differs in zip(chosen, found, strict=True) if differs]
+        print(f"{stage}: {len(chosen)} kept results computed again, {len(different)} differ")
+        for image_id in different:
+            print(f"{stage}: {image_id} differs")
+        raise SystemExit(1 if different else 0)
+    out.mkdir(parents=True, exist_ok=True)
+    return _each(partial(_one, function, memo, out), items, workers, stage)
+
+
+def _each(
+    step: Callable[[ItemT], ResultT], items: Sequence[ItemT], workers: int, name: str
+) -> list[ResultT]:
+    """`step` of every item, in order."""
+    bar = partial(tqdm, total=len(items), desc=name, unit="image", disable=not sys.stderr.isatty())
     if workers == 1:
         with threadpool_limits(1):
             return list(bar(map(step, items)))
@@ -96,6 +119,20 @@ def _one(
     for name, content in outcome.files.items():
         write_bytes(out / name, content)
     return outcome.stats
+
+
+def _sample(memo: Memo, items: Sequence[ItemT], share: float) -> list[ItemT]:
+    """That share, and at least one, of the items whose outcome is kept; the same in every run."""
+    paths = [(memo.path(item), item) for item in items]
+    kept = sorted(
+        ((path.name, item) for path, item in paths if path.is_file()), key=lambda pair: pair[0]
+    )
+    return [item for _, item in kept[: math.ceil(share * len(kept))]]
+
+
+def _differs(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> bool:
+    """Whether the kept outcome is another than the one computed now, byte for byte."""
+    return read_outcome(memo.path(item)) != function(item)
 
 
 def _start_worker() -> None:

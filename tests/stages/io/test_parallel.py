@@ -67,3 +67,29 @@ def test_a_failure_names_its_image(tmp_path: Path, workers: int) -> None:
 def test_no_images_is_no_work(tmp_path: Path) -> None:
     assert map_images(square, [], tmp_path / "out", stage="square") == []
     assert (tmp_path / "out").is_dir()
+
+
+def test_verifying_computes_a_sample_again_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
+    monkeypatch.setenv("SEEDMASK_VERIFY_MEMO", "0.3")
+    with pytest.raises(SystemExit) as ended:
+        map_images(square, ITEMS, tmp_path / "b", stage="square", workers=1)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "square: 3 kept results computed again, 0 differ\n"
+    assert not (tmp_path / "b").exists()
+
+
+def test_verifying_names_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
+    place = StubMemo(tmp_path / "memo").path(ITEMS[4])
+    memo.keep_outcome(place, Outcome({"i4.txt": b"17"}, {"value": 4}))
+    monkeypatch.setenv("SEEDMASK_VERIFY_MEMO", "1")
+    with pytest.raises(SystemExit) as ended:
+        map_images(square, ITEMS, tmp_path / "b", stage="square", workers=2)
+    assert ended.value.code == 1
+    assert "9 kept results computed again, 1 differ" in (told := capsys.readouterr().out)
+    assert "i4 differs" in told
