@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("target", nargs="*", help="stages, with all they depend on; default: all")
     run.add_argument("--local", action="store_true", help="without Prefect: starts at once")
     run.add_argument("--jobs", type=_positive, help="stages at once; default SEEDMASK_JOBS or 2")
+    run.add_argument("--dask", metavar="tcp://HOST:PORT", help="images on a Dask cluster's workers")
     run.add_argument("--wait", action="store_true", help="for another run in this workspace")
 
     status = commands.add_parser("status", help="what `run` would do")
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.command == "run":
+            if arguments.dask:
+                os.environ["SEEDMASK_DASK"] = arguments.dask
             return run_command(
                 arguments.target, arguments.jobs, local=arguments.local, wait=arguments.wait
             )

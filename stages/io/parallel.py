@@ -1,11 +1,15 @@
-"""Images one by one, in as many processes as there are cores, one torch thread each."""
+"""Images one by one, in as many processes as there are cores, one torch thread each.
+
+With SEEDMASK_DASK=tcp://HOST:PORT the workers of that Dask cluster compute instead. They need this
+folder under the same path and its code on their PYTHONPATH.
+"""
 
 import ctypes
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -15,6 +19,7 @@ from typing import Protocol, TypeVar
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.memo import Memo, Outcome, keep_outcome, read_outcome
 
@@ -36,6 +41,8 @@ ResultT = TypeVar("ResultT")
 
 #: Share of the kept outcomes that `map_images` computes again instead of its work; see below.
 VERIFY = "SEEDMASK_VERIFY_MEMO"
+#: Address of a Dask scheduler whose workers compute the images.
+DASK = "SEEDMASK_DASK"
 
 
 def default_workers() -> int:
@@ -83,6 +90,9 @@ def map_images(
             print(f"{stage}: {image_id} differs")
         raise SystemExit(1 if different else 0)
     out.mkdir(parents=True, exist_ok=True)
+    address = os.environ.get(DASK)
+    if address and items:
+        return _on_dask(address, partial(_outcome, function, memo), items, out, stage)
     return _each(partial(_one, function, memo, out), items, workers, stage)
 
 
@@ -90,23 +100,71 @@ def _each(
     step: Callable[[ItemT], ResultT], items: Sequence[ItemT], workers: int, name: str
 ) -> list[ResultT]:
     """`step` of every item, in order."""
-    bar = partial(tqdm, total=len(items), desc=name, unit="image", disable=not sys.stderr.isatty())
     if workers == 1:
         with threadpool_limits(1):
-            return list(bar(map(step, items)))
+            return list(_bar(map(step, items), len(items), name))
     context = get_context("spawn")
     chunk = max(1, min(8, len(items) // (4 * workers)))
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         try:
-            return list(bar(pool.map(step, items, chunksize=chunk)))
+            return list(_bar(pool.map(step, items, chunksize=chunk), len(items), name))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
+def _on_dask(
+    address: str, step: Callable[[ItemT], Outcome], items: Sequence[ItemT], out: Path, name: str
+) -> list[Mapping[str, float]]:
+    """The stats of every item, computed by the workers of a Dask cluster.
+
+    Files are written here: a worker outlives this process and must not write into `out` then.
+
+    Raises:
+        InputError: Dask is not installed, or nothing answers at `address`.
+    """
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise InputError(f"{DASK}: needs Dask: pip install distributed") from error
+    try:
+        client = Client(address, timeout="20s")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{DASK}: no Dask scheduler at {address}: {error}") from error
+    stats: dict[int, Mapping[str, float]] = {}
+    with client:
+        futures = client.map(partial(_in_folder, Path.cwd(), step), items, pure=False)
+        places = {future.key: index for index, future in enumerate(futures)}
+        ended = as_completed(futures)  # type: ignore[no-untyped-call]
+        for future in _bar(ended, len(items), name):
+            outcome = future.result()
+            _write(outcome, out)
+            stats[places[future.key]] = outcome.stats
+            future.release()
+    return [stats[index] for index in range(len(items))]
+
+
+def _in_folder(folder: Path, step: Callable[[ItemT], Outcome], item: ItemT) -> Outcome:
+    os.chdir(folder)
+    with threadpool_limits(1):
+        return step(item)
+
+
+def _bar(iterable: Iterable[ResultT], total: int, name: str) -> Iterable[ResultT]:
+    silent = not sys.stderr.isatty()
+    return tqdm(iterable, total=total, desc=name, unit="image", disable=silent)
+
+
 def _one(
     function: Callable[[ItemT], Outcome], memo: Memo, out: Path, item: ItemT
 ) -> Mapping[str, float]:
+    outcome = _outcome(function, memo, item)
+    _write(outcome, out)
+    return outcome.stats
+
+
+def _outcome(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> Outcome:
+    """From the memo store, or computed and kept there."""
     place = memo.path(item)
     outcome = read_outcome(place)
     if outcome is None:
@@ -116,9 +174,12 @@ def _one(
             error.add_note(f"while working on image {item.image_id}")
             raise
         keep_outcome(place, outcome)
+    return outcome
+
+
+def _write(outcome: Outcome, out: Path) -> None:
     for name, content in outcome.files.items():
         write_bytes(out / name, content)
-    return outcome.stats
 
 
 def _sample(memo: Memo, items: Sequence[ItemT], share: float) -> list[ItemT]:

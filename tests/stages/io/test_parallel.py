@@ -1,9 +1,15 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
 from stages.io import memo
+from stages.io.errors import InputError
 from stages.io.memo import Outcome
 from stages.io.parallel import map_images
 
@@ -93,3 +99,72 @@ def test_verifying_names_what_differs(
     assert ended.value.code == 1
     assert "9 kept results computed again, 1 differ" in (told := capsys.readouterr().out)
     assert "i4 differs" in told
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of two Dask workers on loopback, started where our code is."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as started:
+        yield str(started.scheduler_address)
+
+
+SCRIPT = """
+import os, sys
+from dataclasses import dataclass
+from pathlib import Path
+from stages.io.memo import Outcome
+from stages.io.parallel import map_images
+
+@dataclass(frozen=True)
+class Item:
+    image_id: str
+    value: int
+
+def square(item: Item) -> Outcome:
+    if item.value < 0:
+        raise ValueError("below 0")
+    return Outcome({f"{item.image_id}.txt": b"%d" % item.value**2}, {"pid": os.getpid()})
+
+if __name__ == "__main__":
+    items = [Item(f"i{value}", value) for value in range(int(sys.argv[1]), 40)]
+    stats = map_images(square, items, Path("out"), stage="scenes")
+    pids = {row["pid"] for row in stats}
+    print(len(pids), os.getpid() in pids)
+"""
+
+
+def start_on(cluster: str, folder: Path, first: int) -> "subprocess.CompletedProcess[str]":
+    """Run SCRIPT as a stage is run: its function lives in __main__."""
+    root = Path(__file__).resolve().parents[3]
+    for name in ("models", "stages"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(root / name)
+    environment = os.environ | {"SEEDMASK_DASK": cluster, "PYTHONPATH": str(root)}
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(first)],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_dask_workers_compute_the_images_and_this_process_writes_them(
+    tmp_path: Path, cluster: str
+) -> None:
+    done = start_on(cluster, tmp_path, 0)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "False"]
+    written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert written == {f"i{value}.txt": str(value**2) for value in range(40)}
+
+
+def test_a_failure_on_a_dask_worker_ends_the_stage(tmp_path: Path, cluster: str) -> None:
+    done = start_on(cluster, tmp_path, -1)
+    assert done.returncode == 1
+    assert "while working on image i-1" in done.stderr
+
+
+def test_no_dask_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEDMASK_DASK", "nonsense://127.0.0.1:1")
+    with pytest.raises(InputError, match="SEEDMASK_DASK: no Dask scheduler at nonsense"):
+        map_images(square, ITEMS, tmp_path, stage="square", workers=1)
