@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -67,7 +68,9 @@ def fit(
         epochs: how many in all, those before `start` included.
         steps: batches per epoch.
         seed: of shuffling, augmentation and dropout.
-        fabric: device and precision.
+        fabric: device, precision and processes. Each of several processes takes its part of every
+            batch and the gradients are averaged: as one process, where the loss is a mean over the
+            batch's samples and batch norm keeps its statistics.
         power: of the poly schedule; 0 keeps the learning rate.
         start: `state` of an earlier Epoch of the same run, to go on after it.
 
@@ -76,7 +79,8 @@ def fit(
 
     Raises:
         NonFiniteLossError: a term is nan or infinite; the weights keep their last sound step.
-        ValueError: `batches` yields another number of batches than `steps`, or no loss term.
+        ValueError: `batches` yields another number of batches than `steps`, no loss term, or a
+            batch that the processes cannot share evenly.
     """
     model, stepper = fabric.setup(network, optimizer)
     for group in optimizer.param_groups:
@@ -84,19 +88,22 @@ def fit(
     done = 0 if start is None else _restore(start, network, optimizer, fabric)
     for number in range(done + 1, epochs + 1):
         generator = epoch_generator(seed, number)
-        torch.manual_seed(generator.initial_seed() + 1)  # dropout has no generator of its own
+        # dropout has no generator of its own
+        torch.manual_seed(generator.initial_seed() + 1 + fabric.global_rank)
         _train_mode(network)
         sums: dict[str, float] = {}
         step = 0
         for step, batch in enumerate(batches(generator), start=1):
             _set_learning_rate(optimizer, (number - 1) * steps + step - 1, epochs * steps, power)
-            terms = loss(model, fabric.to_device(batch))
+            mine = own_share(batch, fabric.global_rank, fabric.world_size)
+            terms = loss(model, fabric.to_device(mine))
             total = torch.stack(list(terms.values())).sum()
             for name, value in (*terms.items(), ("loss", total)):
-                if not math.isfinite(value.item()):
+                mean = _mean_of_all(fabric, value)
+                if not math.isfinite(mean):
                     place = f"in epoch {number}, step {step} of {steps}"
-                    raise NonFiniteLossError(f"loss term {name!r} is {value.item()} {place}")
-                sums[name] = sums.get(name, 0.0) + value.item()
+                    raise NonFiniteLossError(f"loss term {name!r} is {mean} {place}")
+                sums[name] = sums.get(name, 0.0) + mean
             stepper.zero_grad()
             fabric.backward(total)
             stepper.step()
@@ -110,6 +117,34 @@ def fit(
             "precision": fabric.strategy.precision.state_dict(),
         }
         yield Epoch(number, {name: value / steps for name, value in losses.items()}, state)
+
+
+def own_share(batch: BatchT, rank: int, processes: int) -> BatchT:
+    """Every `processes`-th sample of a batch, from the `rank`-th on.
+
+    Tensors are cut along their first dimension; in tuples, lists and dicts too.
+
+    Raises:
+        ValueError: the samples do not divide by the number of processes.
+    """
+    if processes == 1:
+        return batch
+
+    def cut(part: Tensor) -> Tensor:
+        if len(part) % processes:
+            raise ValueError(f"batch: expected a multiple of {processes} samples, got {len(part)}")
+        return part[rank::processes]
+
+    share: BatchT = apply_to_collection(batch, Tensor, cut)
+    return share
+
+
+def _mean_of_all(fabric: Fabric, value: Tensor) -> float:
+    if fabric.world_size == 1:
+        return value.item()
+    mean = fabric.all_reduce(value.detach(), reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    return mean.item()
 
 
 def _restore(

@@ -12,8 +12,10 @@ params, inputs and code, and ends with the same bits. The checkpoint lies outsid
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -112,15 +114,18 @@ def train(
 
     Raises:
         InputError: a loss became nan or infinite.
+        SystemExit: in all of several processes but the first, at the end.
     """
     set_training_threads()
     arithmetic = arithmetic_of(precision)
-    fabric = Fabric(accelerator="auto", devices=1, precision=arithmetic)
-    print(f"{checkpoint.stage}: {arithmetic} on {fabric.device.type}", file=sys.stderr)
+    fabric = build_fabric(arithmetic)
+    tell = partial(print, file=sys.stderr if fabric.is_global_zero else io.StringIO())
+    shared = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""
+    tell(f"{checkpoint.stage}: {arithmetic} on {fabric.device.type}{shared}")
     kept = checkpoint.load()
     start, curve = (None, []) if kept is None else (kept["state"], kept["curve"])
     if curve:
-        print(f"{checkpoint.stage}: going on after epoch {len(curve)}", file=sys.stderr)
+        tell(f"{checkpoint.stage}: going on after epoch {len(curve)}")
     run = fit(
         network,
         optimizer,
@@ -136,13 +141,36 @@ def train(
     try:
         for epoch in run:
             curve.append({"epoch": epoch.number, **epoch.losses})
-            checkpoint.save({"state": epoch.state, "curve": curve})
+            if fabric.is_global_zero:
+                checkpoint.save({"state": epoch.state, "curve": curve})
             terms = " ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
-            print(f"{checkpoint.stage}: epoch {epoch.number}/{epochs} {terms}", file=sys.stderr)
+            tell(f"{checkpoint.stage}: epoch {epoch.number}/{epochs} {terms}")
     except NonFiniteLossError as error:
         raise InputError(f"{error}; a lower learning_rate may help") from error
+    if not fabric.is_global_zero:
+        raise SystemExit  # one process writes the weights
     network.to("cpu").eval()
     return curve
+
+
+def build_fabric(arithmetic: Arithmetic) -> Fabric:
+    """One device; or SEEDMASK_PROCESSES of them, in as many processes, which start here.
+
+    Under `torchrun` the processes are there already, on one machine or several.
+    """
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SEEDMASK_PROCESSES", 1)))
+    world = int(os.environ["WORLD_SIZE"]) if "LOCAL_WORLD_SIZE" in os.environ else local
+    if world == 1:
+        return Fabric(accelerator="auto", devices=1, precision=arithmetic)
+    fabric = Fabric(
+        accelerator="auto",
+        strategy="ddp",
+        devices=local,
+        num_nodes=world // local,
+        precision=arithmetic,
+    )
+    fabric.launch()
+    return fabric
 
 
 def arithmetic_of(precision: Precision) -> Arithmetic:

@@ -1,5 +1,10 @@
 import copy
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +19,7 @@ from models.fit import (
     build_optimizer,
     epoch_generator,
     fit,
+    own_share,
     parameter_groups,
     shuffled,
     steps_per_epoch,
@@ -188,3 +194,60 @@ def test_an_optimizer_keeps_the_rates_of_its_groups(name: str) -> None:
     )
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0, 0.1, 0]
     assert (optimizer.param_groups[0].get("momentum") == 0.8) == (name == "sgd")
+
+
+def test_processes_share_a_batch_without_overlap() -> None:
+    batch = Batch(torch.arange(6.0), torch.arange(12.0).view(6, 2))
+    shares = [own_share(batch, rank, 3) for rank in range(3)]
+    assert [share.x.tolist() for share in shares] == [[0, 3], [1, 4], [2, 5]]
+    assert torch.equal(torch.cat([share.y for share in shares]).sort(0).values, batch.y)
+    with pytest.raises(ValueError, match="expected a multiple of 4 samples, got 6"):
+        own_share(batch, 0, 4)
+
+
+SCRIPT = """
+import json, sys
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from models.fit import fit, shuffled
+
+processes = int(sys.argv[1])
+strategy = "ddp" if processes > 1 else "auto"
+fabric = Fabric(accelerator="cpu", devices=processes, strategy=strategy, precision="64-true")
+fabric.launch()
+torch.manual_seed(0)
+x = torch.randn(24, 3, dtype=torch.float64)
+network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+
+def batches(generator):
+    for rows in shuffled(len(x), 8, generator):
+        yield x[rows] + 0.1 * torch.randn(len(rows), 3, generator=generator, dtype=torch.float64)
+
+def loss(model, batch):
+    return {"square": (model(batch) - batch.sum(1, keepdim=True)).square().mean()}
+
+run = fit(network, optimizer, batches, loss, epochs=5, steps=3, seed=1, fabric=fabric)
+losses = [epoch.losses["square"] for epoch in run]
+if fabric.is_global_zero:
+    print(json.dumps(losses))
+"""
+
+
+def test_two_processes_learn_as_one_does_with_the_whole_batch(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(SCRIPT)
+    curves = []
+    for processes in (1, 2):
+        done = subprocess.run(
+            [sys.executable, str(script), str(processes)],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        curves.append(json.loads(done.stdout.splitlines()[-1]))
+    assert curves[0][-1] < 0.5 * curves[0][0]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-10)

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,3 +172,53 @@ def test_auto_computes_in_bfloat16_only_where_the_processor_does(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert arithmetic_of("auto") == expected
     assert arithmetic_of("16-mixed") == "16-mixed"
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+from models.fit import shuffled
+from stages.io.training import Checkpoint, train, write_curve
+
+torch.manual_seed(0)
+x = torch.randn(24, 3)
+network = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+def batches(generator):
+    for rows in shuffled(len(x), 8, generator):
+        yield x[rows]
+
+def loss(model, batch):
+    return {"square": (model(batch) - batch.sum(1, keepdim=True)).square().mean()}
+
+with Checkpoint("classifier_train", None, (), folder=Path("kept")) as checkpoint:
+    curve = train(network, optimizer, batches, loss, epochs=2, steps=3, seed=1,
+                  precision="32-true", checkpoint=checkpoint)
+    with open("written.txt", "a") as file:
+        file.write(" ".join(f"{row['square']:.5f}" for row in curve) + "\\n")
+"""
+
+
+def test_of_several_processes_one_goes_on_after_training(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    for name in ("models", "stages"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "job.py").write_text(SCRIPT)
+    for processes in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "job.py"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(root), "SEEDMASK_PROCESSES": processes},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 2/2") == 1
+    assert "in 2 processes" in done.stderr
+    one, two = (tmp_path / "written.txt").read_text().splitlines()
+    assert one == two
+    assert not list((tmp_path / "kept").rglob("*.pt"))
