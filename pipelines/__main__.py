@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from stages.io.errors import InputError
 
@@ -20,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("target", nargs="*", help="stages, with all they depend on; default: all")
     run.add_argument("--local", action="store_true", help="without Prefect: starts at once")
     run.add_argument("--jobs", type=_positive, help="stages at once; default SEEDMASK_JOBS or 2")
+    run.add_argument(
+        "--pull", action="store_true", help="what DVC's remote has, instead of running"
+    )
     run.add_argument("--dask", metavar="tcp://HOST:PORT", help="images on a Dask cluster's workers")
     run.add_argument("--wait", action="store_true", help="for another run in this workspace")
 
@@ -47,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "run":
             if arguments.dask:
                 os.environ["SEEDMASK_DASK"] = arguments.dask
-            return run_command(
-                arguments.target, arguments.jobs, local=arguments.local, wait=arguments.wait
-            )
+            return run_command(arguments)
         if arguments.command == "status":
             return status_command(arguments.target)
         if arguments.command == "use":
@@ -67,19 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run_command(targets: Sequence[str], jobs: int | None, *, local: bool, wait: bool) -> int:
+def run_command(arguments: argparse.Namespace) -> int:
     """`run`: plan, check the parameters, run, show what came out."""
     from pipelines.rebuild import rebuild
     from pipelines.run import run_local
 
-    resume = " ".join(["python -m pipelines run", *targets, *(["--local"] if local else [])])
-    if local or not _is_pending(targets):
-        rebuilt = rebuild(ROOT, targets, run_local, jobs=jobs, wait=wait, resume=resume)
+    targets: list[str] = arguments.target
+    options: dict[str, Any] = {
+        "jobs": arguments.jobs,
+        "wait": arguments.wait,
+        "pull": arguments.pull,
+    }
+    if arguments.local or not _is_pending(targets):
+        local = ["--local"] if arguments.local else []
+        resume = " ".join(["python -m pipelines run", *targets, *local])
+        rebuilt = rebuild(ROOT, targets, run_local, resume=resume, **options)
         return 1 if rebuilt.missing else 0
     _prepare_prefect()
     from pipelines.flow import seedmask
 
-    end = seedmask(list(targets), jobs=jobs, wait=wait, return_state=True)
+    end = seedmask(targets, **options, return_state=True)
     if isinstance(end.data, Exception):  # not a stage: what was asked for, or Prefect
         raise end.data
     return 0 if end.is_completed() else 1

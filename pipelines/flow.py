@@ -36,6 +36,7 @@ def seedmask(
     overrides: list[str] | None = None,
     jobs: int | None = None,
     wait: bool = True,
+    pull: bool = False,
 ) -> PrefectState[Any]:
     """Bring the graph in the current folder up to date.
 
@@ -45,6 +46,7 @@ def seedmask(
         overrides: section.key=value, on top of the preset.
         jobs: stages at once.
         wait: for another run in the same folder; else that is an error.
+        pull: from DVC's remote what it has, instead of making it.
 
     Raises:
         InputError: as `pipelines.rebuild.rebuild` and `use_preset`.
@@ -53,7 +55,7 @@ def seedmask(
     if preset:
         use_preset(root, preset, overrides or [])
     resume = " ".join(["python -m pipelines run", *targets])
-    made = rebuild(root, targets, run_tasks, jobs=jobs, wait=wait, resume=resume)
+    made = rebuild(root, targets, run_tasks, jobs=jobs, wait=wait, pull=pull, resume=resume)
     publish(root, made.plan)
     if made.missing:
         return Failed(message=f"not made: {', '.join(made.missing)}. To go on: {resume}")

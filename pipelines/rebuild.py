@@ -30,7 +30,14 @@ class Rebuilt:
 
 
 def rebuild(
-    root: Path, targets: Sequence[str], engine: Engine, *, jobs: int | None, wait: bool, resume: str
+    root: Path,
+    targets: Sequence[str],
+    engine: Engine,
+    *,
+    jobs: int | None,
+    wait: bool,
+    pull: bool,
+    resume: str,
 ) -> Rebuilt:
     """Run what must run, and print it.
 
@@ -40,6 +47,7 @@ def rebuild(
         engine: runs a plan that is not empty: `run_local`, or Prefect tasks.
         jobs: stages at once; None is the default.
         wait: for another run in this workspace.
+        pull: from DVC's remote what it has, instead of making it.
         resume: the command that goes on after a failure.
 
     Raises:
@@ -54,7 +62,7 @@ def rebuild(
             print_ladder(root, plan)
             return Rebuilt(plan, {})
         check_values(sections, Path("params.yaml"))
-        runner = Runner(root)
+        runner = Runner(root, pull=pull)
         with stopping_on_signals(runner):
             results = engine(plan, runner, default_limits(jobs), print_result)
     print_summary(root, plan, results, time.monotonic() - began, resume)

@@ -32,8 +32,10 @@ TAIL = 12
 class Runner:
     """Starts stages and, when told to stop, ends them all and starts no more."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, pull: bool = False) -> None:
+        """Start stages in `root`; with `pull`, what DVC's remote has is fetched, not made."""
         self.root = root
+        self.pull = pull
         self.stopped: int | None = None  # the signal that stopped it
         self._running: dict[str, subprocess.Popen[str]] = {}
         self._lock = threading.Lock()
@@ -94,6 +96,7 @@ class Runner:
             if self.stopped is not None:
                 return None
             repro = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", name]
+            repro += ["--pull"] if self.pull else []
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", leash.__file__, str(os.getpid()), *repro],
                 cwd=self.root,
