@@ -1,0 +1,197 @@
+"""End a whole run in five ways at random moments, run it again, compare with a calm run.
+
+    python -m benchmarks.kill_graph [--moments 20] [--seed 0] [--target masks_export]
+
+Eight drawn images (preset tiny) in a copy of the repository. Before each run all that was made is
+removed. The run is a Prefect flow on a server of its own; it is ended by SIGINT, SIGTERM or SIGKILL
+of its process, by `prefect flow-run cancel` of a deployment's run, or by SIGKILL of every process
+in the folder at once, as a power cut does. Exit code 1 when a process goes on, a rerun fails, or
+an output differs.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.kill_stages import at_work, copy_repository, digests, pipelines, start
+from tests.pipelines.prefect_server import PREFECT, Server, await_true
+
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+@dataclass(frozen=True)
+class End:
+    """One run ended once."""
+
+    way: str
+    moment: float
+    orphans: int
+    exit_code: int
+    is_equal: bool
+    rerun_seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was lost and nothing stayed behind."""
+        return not self.orphans and self.exit_code == 0 and self.is_equal
+
+
+def main() -> int:
+    """End, rerun, compare, print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--moments", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", default="masks_export")
+    arguments = parser.parse_args()
+    moments = random.Random(arguments.seed)
+    ends: list[End] = []
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Path(folder) / "workspace"
+        copy_repository(workspace)
+        pipelines(workspace, "use", "tiny")
+        server = Server(Path(folder) / "prefect")
+        os.environ.update(server.environment)
+        worker = start_worker(workspace)
+        try:
+            began = time.monotonic()
+            pipelines(workspace, "run", arguments.target)
+            usual = time.monotonic() - began
+            calm = digests(workspace)
+            for _ in range(arguments.moments):
+                for way in ("SIGINT", "SIGTERM", "SIGKILL", "cancel", "power cut"):
+                    moment = moments.uniform(0, usual)
+                    end = end_and_rerun(workspace, server, arguments.target, way, moment, calm)
+                    print(
+                        f"{way} after {moment:.1f} s: {'good' if end.is_good else end}", flush=True
+                    )
+                    ends.append(end)
+        finally:
+            worker.kill()
+            worker.wait()
+            server.process.terminate()
+            server.process.wait()
+    print_table(ends, usual)
+    return 0 if all(end.is_good for end in ends) else 1
+
+
+def start_worker(workspace: Path) -> "subprocess.Popen[bytes]":
+    """A worker for the deployments; it lives outside the workspace, so no power cut hits it."""
+    prefect(workspace, "work-pool", "create", "seedmask", "--type", "process")
+    prefect(workspace, "--no-prompt", "deploy", "--all")
+    return subprocess.Popen(
+        [*PREFECT, "worker", "start", "--pool", "seedmask", "--type", "process"],
+        cwd=workspace.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def prefect(workspace: Path, *arguments: str) -> str:
+    """A command of Prefect that must succeed."""
+    done = subprocess.run(
+        [*PREFECT, *arguments],
+        cwd=workspace,
+        env=os.environ | {"PWD": str(workspace)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def forget(workspace: Path) -> None:
+    """Bring the workspace to where nothing has run."""
+    for path in (workspace / "data").iterdir():
+        if path.is_dir() and path.name != "raw":
+            shutil.rmtree(path)
+    (workspace / "dvc.lock").unlink(missing_ok=True)
+    for kept in (".dvc/cache", ".seedmask"):
+        shutil.rmtree(workspace / kept, ignore_errors=True)
+
+
+def end_and_rerun(
+    workspace: Path, server: Server, target: str, way: str, moment: float, calm: dict[str, str]
+) -> End:
+    """Start, end after `moment` seconds, look for orphans, run to the end."""
+    forget(workspace)
+    if way == "cancel":
+        run_cancelled(workspace, server, target, moment)
+    else:
+        run_killed(workspace, target, way, moment)
+    limit = time.monotonic() + 5
+    while (orphans := at_work(workspace)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    began = time.monotonic()
+    with start(workspace, "run", target, "--local") as process:
+        text, _ = process.communicate()
+    if process.returncode:
+        print(text)
+    seconds = time.monotonic() - began
+    return End(way, moment, len(orphans), process.returncode, digests(workspace) == calm, seconds)
+
+
+def run_killed(workspace: Path, target: str, way: str, moment: float) -> None:
+    """A run from the command line, ended by a signal to it or to all of its processes."""
+    with start(workspace, "run", target) as process:
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=moment)
+        if way == "power cut":
+            for found in at_work(workspace):
+                with suppress(psutil.NoSuchProcess):
+                    found.process.kill()
+        else:
+            process.send_signal(getattr(signal, way))
+        process.communicate()
+
+
+def run_cancelled(workspace: Path, server: Server, target: str, moment: float) -> None:
+    """A deployment's run by the worker, cancelled through the server."""
+    said = prefect(
+        workspace, "deployment", "run", "seedmask/on-demand", "--param", f'target=["{target}"]'
+    )
+    found = re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}", said)
+    assert found is not None, said
+    run = found[0]
+    await_true(lambda: server.run_state(run) not in ("SCHEDULED", "PENDING"), 120)
+    time.sleep(moment)
+    if server.run_state(run) not in FINAL:
+        with suppress(subprocess.CalledProcessError):  # it ended in this moment
+            prefect(workspace, "flow-run", "cancel", run)
+        await_true(lambda: server.run_state(run) in FINAL, 60)
+
+
+def print_table(ends: Sequence[End], usual: float) -> None:
+    """One row per way."""
+    good = sum(end.is_good for end in ends)
+    table = Table(title=f"{good} of {len(ends)} reruns equal a calm run of {usual:.0f} s")
+    for column in ("ended by", "runs", "equal", "orphans", "mean rerun, s"):
+        table.add_column(column, justify="right")
+    for way in dict.fromkeys(end.way for end in ends):
+        those = [end for end in ends if end.way == way]
+        table.add_row(
+            way,
+            str(len(those)),
+            str(sum(end.is_equal and end.exit_code == 0 for end in those)),
+            str(sum(end.orphans for end in those)),
+            f"{sum(end.rerun_seconds for end in those) / len(those):.1f}",
+        )
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
