@@ -1,8 +1,8 @@
 """Random walk of the fused seeds on the graphs: the baseline that A2GNN is measured against.
 
-Every labelled cell sends a walker of its class (background too); a cell's probabilities are the
-shares of the walkers that reach it. Writes maps/<image_id>.npz, on the cells of the graph, and
-labels/<image_id>.png, their arg-max on the pixels.
+Every labelled cell sends a walker of its class (background too, of less weight); a cell's
+probabilities are the shares of the walkers that reach it. Writes maps/<image_id>.npz, on the cells
+of the graph, and labels/<image_id>.png, their arg-max on the pixels.
 """
 
 import dataclasses
@@ -38,6 +38,9 @@ class Params:
         steps: of the walk.
         tolerance: 0 is exact; more is faster where steps are many (models/ops/random_walk.py), but
             cells that hardly any walker reaches then count as unreached.
+        background: weight of a background walker, > 0; an object's weighs 1. Below 1 because seeds
+            of objects are few and small (a head), so that walkers from the background around them
+            would take the rest of the object too. 1 weighs all alike.
         inside_boxes: keep every class inside its own boxes, of which it is known that they
             hold all of it.
     """
@@ -45,6 +48,7 @@ class Params:
     beta: Annotated[float, Field(gt=0)]
     steps: Annotated[int, Field(ge=0)]
     tolerance: Annotated[float, Field(ge=0, lt=1)]
+    background: Annotated[float, Field(gt=0)]
     inside_boxes: bool
 
 
@@ -100,6 +104,7 @@ def _label_image(item: Item) -> Outcome:
     classes = np.union1d(found, 0).astype(np.int64)
     matrix = affinity_matrix(graph.edges, graph.offsets, graph.grid, item.params.beta, np.float32)
     start = (cells == classes[:, None]).astype(np.float32)
+    start[0] *= item.params.background
     scores = walk(matrix, start, item.params.steps, tolerance=item.params.tolerance)
     probabilities, unreached = _shares(scores, item.params.tolerance)
     grid = probabilities.reshape(len(classes), *graph.grid)
