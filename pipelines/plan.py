@@ -7,11 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage.cache import _get_cache_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
@@ -28,7 +30,7 @@ class State(StrEnum):
     BLOCKED = "blocked"  # needs a file that is not there and that no stage makes
 
 
-class Meta(BaseModel):
+class Directions(BaseModel):
     """What a stage's `meta` in dvc.yaml tells the run; other keys are the user's own.
 
     Attributes:
@@ -68,7 +70,7 @@ class Step:
     upstream: tuple[str, ...]
     state: State
     reason: str = ""
-    meta: Meta = field(default_factory=Meta)
+    meta: Directions = field(default_factory=Directions)
     command: str = ""
 
 
@@ -155,9 +157,9 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     return Plan(tuple(described))
 
 
-def _meta(root: Path, name: str, stage: Any) -> Meta:
+def _meta(root: Path, name: str, stage: Any) -> Directions:
     try:
-        return Meta.model_validate(stage.meta or {})
+        return Directions.model_validate(stage.meta or {})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in ("meta", *first["loc"]))
@@ -214,7 +216,13 @@ def _kept_outputs(
         return None
     try:
         for dep in stage.deps:
-            dep.hash_info = hashes.get(dep.fs_path) or dep.get_hash()
+            known = hashes.get(dep.fs_path)
+            if known is not None:
+                dep.meta, dep.hash_info = Meta(), known
+            elif isinstance(dep, ParamsDependency):
+                dep.hash_info = dep.get_hash()
+            else:  # the old meta would bring the old hash with it
+                dep.meta, dep.hash_info = dep._get_hash_meta()
     except (DvcException, OSError):  # an input is not there yet
         return None
     key = _get_cache_hash(to_single_stage_lockfile(stage), key=True)

@@ -68,6 +68,24 @@ def test_what_was_made_before_is_restorable_with_all_below_it(mini: MiniReposito
     assert "[left] Completed" in text
 
 
+def test_a_changed_source_file_must_run_until_it_is_changed_back(mini: MiniRepository) -> None:
+    path = mini.root / "dvc.yaml"
+    path.write_text(
+        path.read_text().replace(
+            "[data/first.txt]\n    params: [left]",
+            "[data/first.txt, brought.txt]\n    params: [left]",
+        )
+    )
+    brought = mini.root / "brought.txt"
+    for text in ("one", "two"):
+        brought.write_text(text)
+        assert mini.run("run", "left", "--local")[0] == 0
+    brought.write_text("three")
+    assert states(make_plan(mini.root))["left"] is State.MUST_RUN
+    brought.write_text("one")
+    assert states(make_plan(mini.root))["left"] is State.RESTORABLE
+
+
 def test_deleted_outputs_are_restorable_as_long_as_the_cache_has_them(
     mini: MiniRepository,
 ) -> None:
@@ -132,7 +150,7 @@ class Recorder:
 def test_of_the_ready_stages_the_longest_chain_starts_first() -> None:
     plan, runner = diamond_with_a_tail(), Recorder()
     assert plan.stages_below() == {"root": 3, "short": 1, "long": 2, "middle": 1, "end": 0}
-    results = run_local(plan, runner, Limits(1, {}), lambda *_: None, lambda _: None)  # type: ignore[arg-type]
+    results = run_local(plan, runner, Limits(1, {}), lambda _: None)  # type: ignore[arg-type]
     assert runner.started.index("long") < runner.started.index("short")
     assert list(results) == [step.name for step in plan.steps]
 
@@ -143,7 +161,6 @@ def test_below_a_failure_all_is_skipped_and_the_rest_runs() -> None:
         diamond_with_a_tail(),
         runner,
         Limits(2, {}),
-        lambda *_: None,
         lambda _: None,  # type: ignore[arg-type]
     )
     skipped = {name for name, result in results.items() if result.outcome is Outcome.SKIPPED}

@@ -1,11 +1,11 @@
 import pytest
 
-from pipelines.plan import Meta, Plan, State, Step
+from pipelines.plan import Directions, Plan, State, Step
 from pipelines.result import Outcome, Result
 from pipelines.schedule import Limits, Schedule, default_limits
 
 
-def plan(**metas: Meta) -> Plan:
+def plan(**metas: Directions) -> Plan:
     return Plan(tuple(Step(name, (), State.MUST_RUN, meta=meta) for name, meta in metas.items()))
 
 
@@ -18,7 +18,7 @@ def completed(name: str) -> Result:
 
 
 def test_no_more_than_the_jobs_run_at_once() -> None:
-    schedule = Schedule(plan(a=Meta(), b=Meta(), c=Meta()), Limits(2, {}))
+    schedule = Schedule(plan(a=Directions(), b=Directions(), c=Directions()), Limits(2, {}))
     assert started(schedule) == ["a", "b"]
     assert started(schedule) == []
     schedule.end(completed("a"))
@@ -31,7 +31,10 @@ def test_no_more_than_the_jobs_run_at_once() -> None:
 
 def test_marked_stages_have_a_limit_of_their_own_and_leave_the_jobs_to_others() -> None:
     steps = plan(
-        one=Meta(gpu=True), two=Meta(gpu=True), both=Meta(gpu=True, heavy=True), free=Meta()
+        one=Directions(gpu=True),
+        two=Directions(gpu=True),
+        both=Directions(gpu=True, heavy=True),
+        free=Directions(),
     )
     schedule = Schedule(steps, Limits(4, {"gpu": 1, "heavy": 1}))
     assert started(schedule) == ["one", "free"]
@@ -42,7 +45,9 @@ def test_marked_stages_have_a_limit_of_their_own_and_leave_the_jobs_to_others() 
 
 
 def test_a_mark_without_a_limit_limits_nothing() -> None:
-    schedule = Schedule(plan(one=Meta(gpu=True), two=Meta(gpu=True)), Limits(4, {"heavy": 1}))
+    schedule = Schedule(
+        plan(one=Directions(gpu=True), two=Directions(gpu=True)), Limits(4, {"heavy": 1})
+    )
     assert started(schedule) == ["one", "two"]
 
 
