@@ -96,8 +96,10 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def _is_pending(targets: Sequence[str]) -> bool:
     """Whether there is something to do, for which Prefect's server is worth its start."""
+    from pipelines.params import check_sections
     from pipelines.plan import make_plan
 
+    check_sections(ROOT)
     return bool(make_plan(ROOT, targets).pending)
 
 

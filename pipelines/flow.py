@@ -24,6 +24,7 @@ from pipelines.rebuild import rebuild
 from pipelines.result import Outcome, Result
 from pipelines.run import Runner
 from pipelines.schedule import Limits, Schedule, skipped
+from stages.io.errors import InputError
 
 #: Which stages run is the schedule's affair; a thread too few would only delay it.
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
@@ -49,13 +50,22 @@ def seedmask(
         pull: from DVC's remote what it has, instead of making it.
 
     Raises:
-        InputError: as `pipelines.rebuild.rebuild` and `use_preset`.
+        InputError: overrides without a preset, and as `rebuild` and `use_preset`.
     """
     root, targets = Path(), target or []
-    if preset:
-        use_preset(root, preset, overrides or [])
+    if overrides and not preset:
+        raise InputError(f"overrides: expected a preset that they change, found none: {overrides}")
     resume = " ".join(["python -m pipelines run", *targets])
-    made = rebuild(root, targets, run_tasks, jobs=jobs, wait=wait, pull=pull, resume=resume)
+    made = rebuild(
+        root,
+        targets,
+        run_tasks,
+        jobs=jobs,
+        wait=wait,
+        pull=pull,
+        resume=resume,
+        prepare=lambda: use_preset(root, preset, overrides or []) if preset else None,
+    )
     publish(root, made.plan)
     if made.missing:
         return Failed(message=f"not made: {', '.join(made.missing)}. To go on: {resume}")

@@ -38,6 +38,7 @@ def rebuild(
     wait: bool,
     pull: bool,
     resume: str,
+    prepare: Callable[[], object] = lambda: None,
 ) -> Rebuilt:
     """Run what must run, and print it.
 
@@ -49,13 +50,15 @@ def rebuild(
         wait: for another run in this workspace.
         pull: from DVC's remote what it has, instead of making it.
         resume: the command that goes on after a failure.
+        prepare: is called before anything is read, when no other run can be in the way.
 
     Raises:
         InputError: a target, dvc.yaml or params.yaml is wrong, or another run holds the workspace.
     """
     began = time.monotonic()
-    sections = check_sections(root)
     with holding_workspace(root, wait=wait):
+        prepare()
+        sections = check_sections(root)
         plan = make_plan(root, targets)
         if not plan.pending:
             print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")

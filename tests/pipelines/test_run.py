@@ -166,6 +166,17 @@ def test_a_second_run_says_who_holds_the_workspace(mini: MiniRepository) -> None
     process.wait(60)
 
 
+def test_a_second_run_waits_when_told_to(mini: MiniRepository) -> None:
+    mini.set("first", "seconds", 3.0)
+    first = mini.start("run", "first", "--local")
+    await_line(mini, "starts in", "first")
+    code, text = mini.run("run", "first", "--local", "--wait")
+    assert code == 0
+    assert f"(process {first.pid}" in text
+    assert "waiting for its end" in text
+    assert "Everything is up to date" in text
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_stage_outlives_a_run_that_is_ended(
     mini: MiniRepository, number: signal.Signals
