@@ -83,8 +83,7 @@ def main() -> int:
         finally:
             worker.kill()
             worker.wait()
-            server.process.terminate()
-            server.process.wait()
+            server.stop()
     print_table(ends, usual)
     return 0 if all(end.is_good for end in ends) else 1
 

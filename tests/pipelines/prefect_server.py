@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ class Server:
             stderr=subprocess.DEVNULL,
         )
         await_true(self.is_up, 180)
+
+    def stop(self) -> None:
+        """End it, in the worst case at once."""
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        self.process.kill()
+        self.process.wait()
 
     def is_up(self) -> bool:
         assert self.process.poll() is None

@@ -18,8 +18,7 @@ from tests.pipelines.prefect_server import PREFECT, Server, await_true
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = Server(tmp_path_factory.mktemp("prefect"))
     yield started
-    started.process.terminate()
-    started.process.wait()
+    started.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -133,5 +132,5 @@ def test_deployments_are_scheduled_run_by_a_worker_and_cancelled(
         await_true(lambda: server.run_state(second) == "CANCELLED", 60)
         await_true(lambda: not is_at_work(mini, "right"), 30)
     finally:
-        worker.terminate()
+        worker.kill()  # told to terminate, it may wait for ever for a run that was cancelled
         worker.wait()
