@@ -1,7 +1,7 @@
 """Images one by one, in as many processes as there are cores, one torch thread each.
 
 With SEEDMASK_DASK=tcp://HOST:PORT the workers of that Dask cluster compute instead. They need this
-folder under the same path and its code on their PYTHONPATH.
+folder under the same path; they and the scheduler need its code on their PYTHONPATH.
 """
 
 import ctypes
