@@ -17,6 +17,7 @@ from dvc_data.hashfile.meta import Meta
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
+from pipelines.fingerprints import Fingerprints
 from stages.io.errors import InputError
 
 
@@ -124,9 +125,11 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         for name, stage in stages.items()
     }
     order = list(_ordered(_resolve(targets, list(stages)), upstream))
+    fingerprints = Fingerprints(root, Path(repo.cache.local.path))
     with repo.lock:
-        changes = {name: _changes(stages[name]) for name in order}
-        kept = _restorable(repo, stages, order, upstream, changes)
+        changes = {name: _changes(stages[name], fingerprints) for name in order}
+        kept = _restorable(repo, stages, order, upstream, changes, fingerprints)
+    fingerprints.save()
     recorded = _recorded(root / "dvc.lock")
     produced = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
     steps: dict[str, Step] = {}
@@ -173,9 +176,21 @@ def _name(stage: Any) -> str:
     return str(getattr(stage, "name", None) or stage.addressing)
 
 
-def _changes(stage: Any) -> list[Any]:
-    """DVC's status entries; empty when the stage is up to date."""
-    return next(iter(stage.status(check_updates=True).values()), [])
+def _changes(stage: Any, fingerprints: Fingerprints) -> list[Any]:
+    """The entries of `Stage.status` of DVC 3.67; empty when the stage is up to date."""
+    found: list[Any] = []
+    for kind, entries in (
+        ("changed deps", [] if stage.frozen else stage.deps),
+        ("changed outs", stage.outs),
+    ):
+        states = {
+            path: state for out in entries for path, state in fingerprints.status(out).items()
+        }
+        if states:
+            found.append({kind: states})
+    stage._status_always_changed(found)
+    stage._status_stage(found)
+    return found
 
 
 def _restorable(
@@ -184,6 +199,7 @@ def _restorable(
     order: Sequence[str],
     upstream: Mapping[str, Sequence[str]],
     changes: Mapping[str, Sequence[Any]],
+    fingerprints: Fingerprints,
 ) -> set[str]:
     """The stages that DVC would check out of its cache instead of running them.
 
@@ -197,7 +213,7 @@ def _restorable(
         if not changes[name] and above <= settled:
             settled.add(name)
         elif above <= settled | restorable:
-            kept = _kept_outputs(repo, stages[name], hashes)
+            kept = _kept_outputs(repo, stages[name], hashes, fingerprints)
             if kept is not None:
                 hashes |= kept
                 restorable.add(name)
@@ -205,7 +221,7 @@ def _restorable(
 
 
 def _kept_outputs(
-    repo: Repo, stage: Any, hashes: Mapping[str, HashInfo]
+    repo: Repo, stage: Any, hashes: Mapping[str, HashInfo], fingerprints: Fingerprints
 ) -> dict[str, HashInfo] | None:
     """What DVC's cache holds for the stage on its present inputs, by path; None if it must run.
 
@@ -216,7 +232,7 @@ def _kept_outputs(
         return None
     try:
         for dep in stage.deps:
-            known = hashes.get(dep.fs_path)
+            known = hashes.get(dep.fs_path) or _known_folder(dep, fingerprints)
             if known is not None:
                 dep.meta, dep.hash_info = Meta(), known
             elif isinstance(dep, ParamsDependency):
@@ -239,6 +255,11 @@ def _kept_outputs(
         if out.changed_cache():
             return None
     return {out.fs_path: out.hash_info for out in stage.outs}
+
+
+def _known_folder(dep: Any, fingerprints: Fingerprints) -> HashInfo | None:
+    value = fingerprints.hash_of(Path(dep.fs_path))
+    return None if value is None else HashInfo("md5", value)
 
 
 def _resolve(targets: Sequence[str], names: Sequence[str]) -> list[str]:
