@@ -1,10 +1,11 @@
-"""Small pictures for people: label maps and boxes laid over photographs, as data URIs."""
+"""Pictures for people: label maps, scores and boxes, laid over photographs or to be laid there."""
 
 import base64
 import colorsys
 import io
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
@@ -14,6 +15,8 @@ from stages.io.masks import UNKNOWN, LabelMap
 from stages.io.samples import Box
 
 Colour = tuple[int, int, int]
+#: uint8 [H, W, 4]; what is transparent shows the photograph below.
+RGBA = npt.NDArray[np.uint8]
 
 #: Unknown pixels look like paper.
 UNKNOWN_COLOUR: Colour = (226, 222, 208)
@@ -78,6 +81,67 @@ def overlay(image: RGB, labels: LabelMap, colours: Mapping[int, Colour], opacity
         if label != UNKNOWN:
             result[inside & edges] = colour
     return np.asarray(result.round().clip(0, 255), dtype=np.uint8)
+
+
+def label_layer(labels: LabelMap, colours: Mapping[int, Colour]) -> RGBA:
+    """Label colours to lay over a photograph.
+
+    Args:
+        labels: uint8 [H, W]; 255 is painted as unknown.
+        colours: by label value; the labels that are not among them are transparent.
+
+    Returns:
+        [H, W, 4], each pixel opaque or transparent.
+    """
+    table = np.zeros((256, 4), dtype=np.uint8)
+    for label, colour in [*colours.items(), (UNKNOWN, UNKNOWN_COLOUR)]:
+        table[label] = (*colour, 255)
+    return np.asarray(table[labels])
+
+
+def heat_layer(values: npt.NDArray[np.floating]) -> RGBA:
+    """Values from 0 (black) over red to 1 (bright yellow) as an opaque picture [h, w, 4].
+
+    NaN is transparent; what is outside 0 to 1 is painted as the nearest of them.
+    """
+    levels = np.nan_to_num(255 * values.astype(np.float64)).round().clip(0, 255).astype(np.uint8)
+    painted = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    alpha = np.where(np.isnan(values), 0, 255).astype(np.uint8)
+    return np.dstack([painted, alpha])
+
+
+def cells_picture(cells: RGBA, stride: int, size: tuple[int, int]) -> RGBA:
+    """Each cell of a grid as a square of `stride` pixels; cut at `size` (H, W) of the image."""
+    grown = cells.repeat(stride, axis=0).repeat(stride, axis=1)
+    return np.ascontiguousarray(grown[: size[0], : size[1]])
+
+
+def frame_layer(
+    size: tuple[int, int],
+    frames: Sequence[tuple[tuple[float, float, float, float], Colour]],
+    width: int = 2,
+) -> RGBA:
+    """Frames of boxes (x0, y0, x1, y1), pixels, half open, on a transparent picture (H, W)."""
+    picture = Image.new("RGBA", (size[1], size[0]))
+    draw = ImageDraw.Draw(picture)
+    for (x0, y0, x1, y1), colour in frames:
+        frame = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
+        draw.rectangle(frame, outline=(*colour, 255), width=width)
+    return np.array(picture)
+
+
+def encode_png(picture: RGB | RGBA) -> bytes:
+    """PNG bytes, without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def encode_webp(image: RGB, quality: int) -> bytes:
+    """WebP bytes, with loss; quality 1 to 100."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="WEBP", quality=quality, method=0)
+    return buffer.getvalue()
 
 
 def with_boxes(

@@ -1,0 +1,152 @@
+"""Any layer of any image as a picture: to lay over the photograph, or on it already."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipelines.layers import Catalogue, Kind, Layer, instances_by_image
+from stages.io.errors import InputError
+from stages.io.graphs import read_graph
+from stages.io.images import RGB, decode_image
+from stages.io.maps import read_score_map
+from stages.io.masks import decode_rle, read_label_map
+from stages.io.pictures import (
+    RGBA,
+    UNKNOWN_COLOUR,
+    cells_picture,
+    class_colours,
+    frame_layer,
+    heat_layer,
+    label_layer,
+    shrink,
+)
+
+
+def photograph(catalogue: Catalogue, image_id: str, side: int | None = None) -> RGB:
+    """The image, its longer side at most `side` pixels, the right way up.
+
+    Raises:
+        MissingObject: the file is not there.
+        InputError: it cannot be read.
+    """
+    place = catalogue.photograph(image_id)
+    try:
+        image = decode_image(place.read_bytes())
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{place}: not an image: {error}") from error
+    return image if side is None else shrink(image, side)
+
+
+def draw(
+    catalogue: Catalogue,
+    layer: Layer,
+    image_id: str,
+    *,
+    side: int | None = None,
+    category: int | None = None,
+    pixel: tuple[int, int] | None = None,
+) -> RGBA | None:
+    """One layer of one image, in the image's size or with its longer side at most `side`.
+
+    Args:
+        catalogue: of the revision.
+        layer: of that catalogue.
+        image_id: of an image of it.
+        side: pixels.
+        category: of scores: which class; None is the best score of all but the background.
+        pixel: of a graph: (x, y) in pixels of the image, whose affinity to the others is shown;
+            None shows of every cell the mean affinity to its neighbours.
+
+    Returns:
+        uint8 [H, W, 4], transparent where there is nothing to see; None where the layer has
+        nothing for the image.
+
+    Raises:
+        MissingObject: the file is not in the cache.
+        InputError: it cannot be read.
+    """
+    place = catalogue.place(layer, image_id)
+    if place is None:
+        return None
+    if layer.kind is Kind.LABELS:
+        labels = _smaller(read_label_map(place), side)
+        return label_layer(labels, catalogue.colours)
+    if layer.kind is Kind.SCORES:
+        picture = _scores(place, category)
+    elif layer.kind is Kind.GRAPH:
+        picture = _graph(place, pixel)
+    elif layer.kind is Kind.INSTANCES:
+        picture = _instances(catalogue, place, image_id)
+    else:
+        picture = np.array(Image.open(place).convert("RGBA"))
+    return _smaller(picture, side)
+
+
+def on_photograph(
+    catalogue: Catalogue, layer: Layer, image_id: str, opacity: float = 0.6
+) -> RGB | None:
+    """The layer laid over its photograph in full size; None where it has nothing for the image."""
+    over = draw(catalogue, layer, image_id)
+    if over is None:
+        return None
+    image = photograph(catalogue, image_id)
+    share = opacity * over[..., 3:].astype(np.float64) / 255
+    mixed = (1 - share) * image + share * over[..., :3]
+    return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
+
+
+def _smaller(picture: npt.NDArray[np.uint8], side: int | None) -> npt.NDArray[np.uint8]:
+    """Each pixel that of the nearest one, so that colours stay what they mean."""
+    height, width = picture.shape[:2]
+    if side is None or max(height, width) <= side:
+        return picture
+    factor = side / max(height, width)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
+
+
+def _scores(place: Path, category: int | None) -> RGBA:
+    found = read_score_map(place)
+    rows = [
+        row
+        for row, label in enumerate(found.classes)
+        if (label == category if category is not None else label != 0)
+    ]
+    values = found.scores[rows].max(axis=0, initial=0).astype(np.float32)
+    return cells_picture(heat_layer(values), found.stride, found.size)
+
+
+def _graph(place: Path, pixel: tuple[int, int] | None) -> RGBA:
+    graph = read_graph(place)
+    rows, columns = graph.grid
+    others = np.flatnonzero(graph.offsets.any(axis=1))
+    if pixel is None:
+        values = graph.edges[:, others].astype(np.float32).mean(axis=1).reshape(rows, columns)
+    else:
+        x, y = (
+            min(max(at, 0), most - 1) // graph.stride
+            for at, most in zip(pixel, graph.size[::-1], strict=True)
+        )
+        values = np.full((rows, columns), np.nan, dtype=np.float32)
+        places = graph.offsets + np.array([y, x])
+        inside = ((places >= 0) & (places < graph.grid)).all(axis=1)
+        values[tuple(places[inside].T)] = graph.edges[y * columns + x, inside]
+    return cells_picture(heat_layer(values), graph.stride, graph.size)
+
+
+def _instances(catalogue: Catalogue, place: Path, image_id: str) -> RGBA:
+    """Boxes in the colours of their classes; masks, where there are any, each in one of its own."""
+    size = catalogue.images[image_id].size
+    rows = instances_by_image(place).get(image_id, [])
+    own = class_colours(range(len(rows)))
+    picture = np.zeros((*size, 4), dtype=np.uint8)
+    frames = []
+    for index, row in enumerate(rows):
+        if row["mask"] is not None:
+            picture[decode_rle(row["mask"], *size)] = (*own[index], 255)
+        colour = catalogue.colours.get(row["category"], UNKNOWN_COLOUR)
+        frames.append(((row["x0"], row["y0"], row["x1"], row["y1"]), colour))
+    drawn = frame_layer(size, frames)
+    return np.asarray(np.where(drawn[..., 3:] > 0, drawn, picture))

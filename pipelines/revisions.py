@@ -1,0 +1,215 @@
+"""What DVC has recorded of each stage: in the workspace, in a git revision, in an experiment.
+
+Only dvc.lock is read, from disk or from git's store; nothing is checked out.
+"""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.io.errors import InputError
+
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stage as dvc.lock has it.
+
+    Attributes:
+        name: as DVC addresses it, such as "crf_refine@walk".
+        command: what DVC ran.
+        deps: DVC's hash by path; ".dir" ends the hash of a folder.
+        params: value by "section.key".
+        outs: DVC's hash by path.
+        size: bytes of all outs together.
+    """
+
+    name: str
+    command: str
+    deps: Mapping[str, str]
+    params: Mapping[str, Any]
+    outs: Mapping[str, str]
+    size: int
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The part of `deps` that is source code."""
+        return {path: md5 for path, md5 in self.deps.items() if path.endswith(".py")}
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The part of `deps` that is not."""
+        return {path: md5 for path, md5 in self.deps.items() if not path.endswith(".py")}
+
+
+@dataclass(frozen=True)
+class Revision:
+    """All stages of one state of the repository.
+
+    Attributes:
+        name: what the user called it: "workspace", "HEAD~1", a tag, an experiment.
+        commit: its hash; None for the workspace.
+        when: of the commit; of the writing of dvc.lock for the workspace.
+        title: first line of the commit's message.
+        stages: by name, in the order of dvc.lock.
+    """
+
+    name: str
+    commit: str | None
+    when: datetime
+    title: str
+    stages: Mapping[str, Record]
+
+    def owner(self, path: str) -> tuple[Record, str] | None:
+        """The stage that made `path` (relative to the repository), and which of its outs it is."""
+        for record in self.stages.values():
+            for out in record.outs:
+                if path == out or path.startswith(f"{out}/"):
+                    return record, out
+        return None
+
+
+def read_revision(root: Path, name: str = WORKSPACE) -> Revision:
+    """The stages of a revision.
+
+    Args:
+        root: the repository.
+        name: "workspace", what git understands as a commit, or the name of a DVC experiment.
+
+    Raises:
+        InputError: no such revision, or it has no dvc.lock that can be read.
+    """
+    if name == WORKSPACE:
+        path = root / "dvc.lock"
+        try:
+            text, changed = path.read_text(), path.stat().st_mtime
+        except OSError as error:
+            message = f"{path}: nothing is recorded yet; `python -m pipelines run` makes it"
+            raise InputError(message) from error
+        when = datetime.fromtimestamp(changed, UTC)
+        return Revision(name, None, when, "the files as they are now", _parse(text, str(path)))
+    commit = resolve(root, name)
+    when, title = _described(root, commit)
+    return Revision(name, commit, when, title, _recorded(root.resolve(), commit))
+
+
+def resolve(root: Path, name: str) -> str:
+    """The full hash of the commit or experiment called `name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not name or name.startswith("-"):  # git would take it for an option
+        raise InputError(f"revision {name!r}: expected workspace, a commit or an experiment")
+    commit = _git(
+        root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+    )
+    if commit:
+        return commit.strip()
+    for experiment, found in _experiments(root):
+        if experiment == name:
+            return found
+    raise InputError(f"revision {name!r}: neither a commit of git nor an experiment of DVC")
+
+
+def list_revisions(root: Path, most: int = 50) -> list[Revision]:
+    """The workspace, then the commits that changed dvc.lock, newest first, then experiments.
+
+    Those whose dvc.lock cannot be read are left out.
+    """
+    log = _git(root, "log", f"-{most}", "--format=%H", "--", "dvc.lock") or ""
+    names = [WORKSPACE, *log.split(), *(name for name, _ in _experiments(root))]
+    found = []
+    for name in names:
+        try:
+            found.append(read_revision(root, name))
+        except InputError:
+            continue
+    return found
+
+
+def read_file_of(root: Path, commit: str, path: str) -> bytes | None:
+    """A file that git keeps, at a commit; None when it is not there."""
+    done = subprocess.run(
+        ["git", "cat-file", "blob", f"{commit}:{path}"], cwd=root, capture_output=True, check=False
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+def _experiments(root: Path) -> list[tuple[str, str]]:
+    """Name and commit of every experiment that DVC keeps here, newest first."""
+    listed = _git(
+        root,
+        "for-each-ref",
+        "--sort=-creatordate",
+        "--format=%(refname) %(objectname)",
+        "refs/exps",
+    )
+    found = []
+    for line in (listed or "").splitlines():
+        reference, commit = line.split()
+        # refs/exps/<2>/<38>/<name>; others are DVC's own
+        parts = reference.split("/", 4)
+        if len(parts) == 5 and len(parts[2]) == 2:
+            found.append((parts[4], commit))
+    return found
+
+
+@lru_cache(maxsize=256)
+def _recorded(root: Path, commit: str) -> Mapping[str, Record]:
+    content = read_file_of(root, commit, "dvc.lock")
+    if content is None:
+        raise InputError(f"revision {commit[:8]}: has no dvc.lock")
+    return _parse(content.decode(errors="replace"), f"{commit[:8]}:dvc.lock")
+
+
+def _described(root: Path, commit: str) -> tuple[datetime, str]:
+    shown = _git(root, "show", "--no-patch", "--format=%ct %s", commit) or "0 "
+    seconds, _, title = shown.strip().partition(" ")
+    return datetime.fromtimestamp(int(seconds), UTC), title
+
+
+def _git(root: Path, *words: str) -> str | None:
+    done = subprocess.run(
+        ["git", *words], cwd=root, capture_output=True, text=True, errors="replace", check=False
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+def _parse(text: str, name: str) -> dict[str, Record]:
+    try:
+        stages = YAML(typ="safe").load(text)["stages"]
+        return {str(stage): _record(str(stage), entry) for stage, entry in stages.items()}
+    except (YAMLError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{name}: not a dvc.lock of DVC 3: {error}") from error
+
+
+def _record(name: str, entry: Mapping[str, Any]) -> Record:
+    outs = entry.get("outs", [])
+    params: dict[str, Any] = {}
+    for values in entry.get("params", {}).values():
+        params |= dict(_flat(values))
+    return Record(
+        name,
+        str(entry["cmd"]),
+        {str(dep["path"]): str(dep.get("md5", "")) for dep in entry.get("deps", [])},
+        params,
+        {str(out["path"]): str(out.get("md5", "")) for out in outs},
+        sum(int(out.get("size", 0)) for out in outs),
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
