@@ -1,0 +1,233 @@
+"""Two revisions of a layer: which images differ, by how much, and what was changed to get there."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.metrics import ConfusionMatrix
+from pipelines.layers import TRUTH, Catalogue, Kind, Layer
+from pipelines.objects import MissingObject
+from pipelines.revisions import Record
+from stages.io.errors import InputError
+from stages.io.masks import LabelMap, read_label_map
+
+LABELS = 255  # label values 0..254; 255 is unknown
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The images of a layer in two revisions, by what became of them.
+
+    Attributes:
+        changed: in both, with other bytes.
+        added: only in the second.
+        removed: only in the first.
+        same: how many have the same bytes.
+    """
+
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    same: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two label maps of one image are apart; shares in percent.
+
+    Attributes:
+        image_id: of the image.
+        pixels: that have another label.
+        share: of all pixels.
+        iou: mean over the classes in either, of one map against the other.
+        first: mIoU of the first against ground truth; None without ground truth.
+        second: of the second.
+    """
+
+    image_id: str
+    pixels: int
+    share: float
+    iou: float
+    first: float | None
+    second: float | None
+
+    @property
+    def gain(self) -> float | None:
+        """How much better the second is against ground truth, in points."""
+        return None if self.first is None or self.second is None else self.second - self.first
+
+
+def changed_images(first: Layer, second: Layer) -> Changes:
+    """Compare the hashes of two layers; no file is read."""
+    before = {image_id: md5 for image_id, (_, md5) in first.files.items()}
+    after = {image_id: md5 for image_id, (_, md5) in second.files.items()}
+    both = [image_id for image_id in before if image_id in after]
+    changed = tuple(image_id for image_id in both if before[image_id] != after[image_id])
+    return Changes(
+        changed,
+        tuple(image_id for image_id in after if image_id not in before),
+        tuple(image_id for image_id in before if image_id not in after),
+        len(both) - len(changed),
+    )
+
+
+def difference(
+    image_id: str, first: LabelMap, second: LabelMap, truth: LabelMap | None
+) -> Difference:
+    """Measure two label maps of one image.
+
+    Args:
+        image_id: of the image.
+        first: uint8 [H, W]; 255 is unknown.
+        second: the same.
+        truth: the same; None where there is no ground truth.
+
+    Raises:
+        InputError: they are not of one size.
+    """
+    if first.shape != second.shape or (truth is not None and truth.shape != first.shape):
+        raise InputError(f"{image_id}: label maps of sizes {first.shape} and {second.shape}")
+    pixels = int((first != second).sum())
+    return Difference(
+        image_id,
+        pixels,
+        100 * pixels / first.size,
+        mean_iou(first, second),
+        None if truth is None else image_iou(truth, first),
+        None if truth is None else image_iou(truth, second),
+    )
+
+
+def mean_iou(first: LabelMap, second: LabelMap) -> float:
+    """IoU of two label maps in percent, mean over the labels in either; unknown is a label too."""
+    codes = (first.ravel().astype(np.intp) << 8) + second.ravel()
+    pairs = np.bincount(codes, minlength=256 * 256).reshape(256, 256)
+    union = pairs.sum(axis=0) + pairs.sum(axis=1) - pairs.diagonal()
+    present = union > 0
+    return float(100 * (pairs.diagonal()[present] / union[present]).mean())
+
+
+def image_iou(truth: LabelMap, prediction: LabelMap) -> float | None:
+    """The mIoU of one image as `labels_eval` has it, in percent; None if no pixel is known."""
+    matrix = ConfusionMatrix(LABELS)
+    matrix.update(truth, prediction)
+    value = matrix.miou()
+    return None if math.isnan(value) else 100 * value
+
+
+class Comparison:
+    """One layer in two revisions."""
+
+    def __init__(self, first: Catalogue, second: Catalogue, layer: str) -> None:
+        """Find the layer in both.
+
+        Raises:
+            InputError: one of them does not have it, or it holds no labels.
+        """
+        self.catalogues = first, second
+        self.layers = first.layer(layer), second.layer(layer)
+        if any(found.kind is not Kind.LABELS for found in self.layers):
+            raise InputError(f"layer {layer!r}: holds no label maps; compare a layer of labels")
+        self.changes = changed_images(*self.layers)
+        try:
+            self._truth: Layer | None = second.layer(TRUTH)
+        except InputError:
+            self._truth = None
+
+    def difference(self, image_id: str) -> Difference:
+        """Of one image that is in both.
+
+        Raises:
+            MissingObject: one of its files is not in the cache.
+            InputError: one cannot be read, or they differ in size.
+        """
+        return difference_of_files(image_id, *self.places(image_id))
+
+    def places(self, image_id: str) -> tuple[Path, Path, Path | None]:
+        """The files of one image: first, second, ground truth.
+
+        Raises:
+            MissingObject: one of the two label maps is not in the cache.
+        """
+        found = [
+            catalogue.place(layer, image_id)
+            for catalogue, layer in zip(self.catalogues, self.layers, strict=True)
+        ]
+        if found[0] is None or found[1] is None:
+            raise InputError(f"image {image_id!r}: not in both revisions")
+        truth = None
+        if self._truth is not None:
+            try:
+                truth = self.catalogues[1].place(self._truth, image_id)
+            except MissingObject:
+                truth = None
+        return found[0], found[1], truth
+
+
+def difference_of_files(image_id: str, first: Path, second: Path, truth: Path | None) -> Difference:
+    """`difference` of label map files; a plain function, to be called in other processes."""
+    return difference(
+        image_id,
+        read_label_map(first),
+        read_label_map(second),
+        None if truth is None else read_label_map(truth),
+    )
+
+
+def changed_params(
+    first: Mapping[str, Record], second: Mapping[str, Record], stage: str
+) -> list[tuple[str, Any, Any]]:
+    """The parameters that differ in a stage or in one above it.
+
+    Returns:
+        (name, first value, second value); None where it is not there. Those of the stage itself
+        come first.
+    """
+    above = [*_lineage(second, stage), *_lineage(first, stage)]
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in dict.fromkeys(above):
+        before = first[name].params if name in first else {}
+        after = second[name].params if name in second else {}
+        for key in dict.fromkeys([*before, *after]):
+            if before.get(key) != after.get(key):
+                found.setdefault(key, (before.get(key), after.get(key)))
+    return [(key, *values) for key, values in found.items()]
+
+
+def changed_code(
+    first: Mapping[str, Record], second: Mapping[str, Record], stage: str
+) -> list[str]:
+    """The source files that differ in a stage or in one above it."""
+    names = dict.fromkeys([*_lineage(second, stage), *_lineage(first, stage)])
+    paths: dict[str, None] = {}
+    for name in names:
+        before = first[name].code if name in first else {}
+        after = second[name].code if name in second else {}
+        for path in dict.fromkeys([*before, *after]):
+            if before.get(path) != after.get(path):
+                paths[path] = None
+    return list(paths)
+
+
+def _lineage(stages: Mapping[str, Record], name: str) -> list[str]:
+    """The stage and all above it, nearest first."""
+    found: dict[str, None] = {}
+    waiting: Sequence[str] = [name] if name in stages else []
+    while waiting:
+        found |= dict.fromkeys(waiting)
+        deps = {path for stage in waiting for path in stages[stage].data}
+        waiting = [
+            other.name
+            for other in stages.values()
+            if other.name not in found
+            and any(_touch(out, dep) for out in other.outs for dep in deps)
+        ]
+    return list(found)
+
+
+def _touch(out: str, dep: str) -> bool:
+    return out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/")
