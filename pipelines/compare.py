@@ -1,6 +1,5 @@
 """Two revisions of a layer: which images differ, by how much, and what was changed to get there."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from models.metrics import ConfusionMatrix
 from pipelines.layers import TRUTH, Catalogue, Kind, Layer
 from pipelines.objects import MissingObject
 from pipelines.revisions import Record
 from stages.io.errors import InputError
 from stages.io.masks import LabelMap, read_label_map
-
-LABELS = 255  # label values 0..254; 255 is unknown
+from stages.io.scores import image_miou
 
 
 @dataclass(frozen=True)
@@ -97,8 +94,8 @@ def difference(
         pixels,
         100 * pixels / first.size,
         mean_iou(first, second),
-        None if truth is None else image_iou(truth, first),
-        None if truth is None else image_iou(truth, second),
+        None if truth is None else image_miou(truth, first),
+        None if truth is None else image_miou(truth, second),
     )
 
 
@@ -109,14 +106,6 @@ def mean_iou(first: LabelMap, second: LabelMap) -> float:
     union = pairs.sum(axis=0) + pairs.sum(axis=1) - pairs.diagonal()
     present = union > 0
     return float(100 * (pairs.diagonal()[present] / union[present]).mean())
-
-
-def image_iou(truth: LabelMap, prediction: LabelMap) -> float | None:
-    """The mIoU of one image as `labels_eval` has it, in percent; None if no pixel is known."""
-    matrix = ConfusionMatrix(LABELS)
-    matrix.update(truth, prediction)
-    value = matrix.miou()
-    return None if math.isnan(value) else 100 * value
 
 
 class Comparison:

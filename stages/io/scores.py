@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from models.metrics import ConfusionMatrix
 from stages.io.errors import InputError
-from stages.io.masks import LabelMap, read_label_map
+from stages.io.masks import UNKNOWN, LabelMap, read_label_map
 from stages.io.tables import CATEGORIES, read_rows
 
 BACKGROUND = "background"
@@ -96,6 +96,17 @@ def image_scores(image_id: str, matrix: ConfusionMatrix) -> dict[str, Any]:
         "categories": present.tolist(),
         "iou": [percent(value) for value in matrix.iou()[present]],
     }
+
+
+def image_miou(truth: LabelMap, prediction: LabelMap) -> float | None:
+    """The mIoU of one image in percent, as in `image_scores`; None when no pixel is known.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    matrix = ConfusionMatrix(UNKNOWN)
+    matrix.update(truth, prediction)
+    return percent(matrix.miou())
 
 
 def read_truth(folder: Path, image_id: str) -> LabelMap | None:
