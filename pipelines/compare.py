@@ -213,10 +213,11 @@ def _lineage(stages: Mapping[str, Record], name: str) -> list[str]:
             other.name
             for other in stages.values()
             if other.name not in found
-            and any(_touch(out, dep) for out in other.outs for dep in deps)
+            and any(touch(out, dep) for out in other.outs for dep in deps)
         ]
     return list(found)
 
 
-def _touch(out: str, dep: str) -> bool:
+def touch(out: str, dep: str) -> bool:
+    """Whether a stage that reads `dep` reads a part of the output `out`."""
     return out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/")

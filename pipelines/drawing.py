@@ -11,7 +11,7 @@ from stages.io.errors import InputError
 from stages.io.graphs import read_graph
 from stages.io.images import RGB, decode_image
 from stages.io.maps import read_score_map
-from stages.io.masks import decode_rle, read_label_map
+from stages.io.masks import UNKNOWN, decode_rle, read_label_map
 from stages.io.pictures import (
     RGBA,
     UNKNOWN_COLOUR,
@@ -22,6 +22,8 @@ from stages.io.pictures import (
     label_layer,
     shrink,
 )
+
+BETTER, WORSE, OTHER = (38, 166, 91), (214, 48, 49), (241, 196, 15)
 
 
 def photograph(catalogue: Catalogue, image_id: str, side: int | None = None) -> RGB:
@@ -95,6 +97,29 @@ def on_photograph(
     share = opacity * over[..., 3:].astype(np.float64) / 255
     mixed = (1 - share) * image + share * over[..., :3]
     return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
+
+
+def changed_pixels(
+    first: Path, second: Path, truth: Path | None = None, *, side: int | None = None
+) -> RGBA:
+    """The pixels with another label in the second map, transparent where it is the same.
+
+    Green where the change was for the better against ground truth, red where for the worse,
+    yellow where neither is right or there is no ground truth.
+
+    Raises:
+        InputError: a file cannot be read, or the sizes differ.
+    """
+    before, after = read_label_map(first), read_label_map(second)
+    right = read_label_map(truth) if truth is not None else np.full_like(before, UNKNOWN)
+    if not before.shape == after.shape == right.shape:
+        raise InputError(f"{second}: size {after.shape}; expected {before.shape}")
+    picture = np.zeros((*before.shape, 4), dtype=np.uint8)
+    picture[before != after] = (*OTHER, 255)
+    known = (before != after) & (right != UNKNOWN)
+    picture[known & (after == right)] = (*BETTER, 255)
+    picture[known & (before == right)] = (*WORSE, 255)
+    return _smaller(picture, side)
 
 
 def _smaller(picture: npt.NDArray[np.uint8], side: int | None) -> npt.NDArray[np.uint8]:

@@ -99,7 +99,11 @@ def _files(folder: str, below: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{below}{entry.name}"
-            status = entry.stat()
+            try:
+                status = entry.stat()
+            except FileNotFoundError:  # a link whose file the cache has lost
+                yield f"{name}\0lost\n"
+                continue
             if stat.S_ISDIR(status.st_mode):
                 yield from _files(entry.path, f"{name}/")
             else:

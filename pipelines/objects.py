@@ -82,7 +82,7 @@ class Objects:
         try:
             return bytes(self._remote(revision).cat_file(path))
         except Exception as error:  # whatever the remote's library raises
-            raise MissingObject(_advice(revision, path)) from error
+            raise MissingObject(advice(revision, path)) from error
 
     def _read_listing(self, md5: str) -> Mapping[str, str] | None:
         try:
@@ -100,7 +100,7 @@ class Objects:
                 for path, entry in sorted(found.items())
             }
         except Exception as error:  # whatever the remote's library raises
-            raise MissingObject(_advice(revision, record.name)) from error
+            raise MissingObject(advice(revision, record.name)) from error
 
     def _remote(self, revision: Revision) -> Any:
         """DVC's file system of that revision."""
@@ -113,7 +113,7 @@ class Objects:
         return self._remotes[revision.commit]
 
 
-def _advice(revision: Revision, target: str) -> str:
+def advice(revision: Revision, target: str) -> str:
     """What brings a missing output, or file of one."""
     if revision.commit is None:
         return f"{target}: not in DVC's cache; `dvc pull {target}` brings it from a remote"

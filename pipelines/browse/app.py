@@ -1,0 +1,301 @@
+"""The local web page over the outputs of every revision: `python -m pipelines browse`.
+
+Everything is read; the one thing it writes is a mark on an image (`pipelines.review`). It answers
+to this machine alone, and shows nothing but what dvc.lock names.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+from jinja2 import StrictUndefined
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from pipelines import drawing
+from pipelines.browse import pages
+from pipelines.browse.library import Library
+from pipelines.compare import Comparison
+from pipelines.layers import Catalogue
+from pipelines.objects import MissingObject
+from pipelines.plan import make_plan
+from pipelines.revisions import WORKSPACE
+from stages.io.errors import InputError
+from stages.io.pictures import encode_png, encode_webp
+
+HERE = Path(__file__).parent
+HOSTS = ["127.0.0.1", "localhost"]
+THUMBNAIL, LARGEST = 200, 4096
+POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+Rev = Annotated[str, Query(max_length=200)]
+Side = Annotated[int | None, Query(ge=16, le=LARGEST)]
+Page = Annotated[int, Query(ge=1, le=1_000_000)]
+
+
+def create_app(root: Path) -> FastAPI:
+    """The application over the repository at `root`."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    library = Library(root)
+    show = _renderer(library)
+    _guard(app, show)
+    _add_pages(app, library, show)
+    _add_pictures(app, library)
+    _add_streams(app, library)
+    return app
+
+
+Show = Callable[..., HTMLResponse]
+
+
+def _renderer(library: Library) -> Show:
+    """What turns a template and its context into a page."""
+    templates = Jinja2Templates(directory=HERE / "templates")
+    environment = templates.env
+    environment.undefined = StrictUndefined
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters |= {
+        "seconds": pages.seconds,
+        "bytes": pages.size,
+        "value": pages.value,
+        "when": pages.when,
+    }
+    environment.globals |= {"link": _link, "WORKSPACE": WORKSPACE, "THUMBNAIL": THUMBNAIL}
+
+    def show(request: Request, name: str, status: int = 200, /, **context: Any) -> HTMLResponse:
+        here = {"rev": WORKSPACE, "repository": library.root.name, **context}
+        return templates.TemplateResponse(request, f"{name}.html.j2", here, status_code=status)
+
+    return show
+
+
+def _link(path: str, **query: object) -> str:
+    """An address of this page; what is None is left out, and so is the workspace."""
+    wanted = {key: value for key, value in query.items() if value is not None}
+    if wanted.get("rev") == WORKSPACE:
+        del wanted["rev"]
+    return f"/{path}?{urlencode(wanted)}" if wanted else f"/{path}"
+
+
+def _guard(app: FastAPI, show: Show) -> None:
+    """What cannot be shown, and headers that keep other sites out."""
+
+    @app.middleware("http")
+    async def headers(request: Request, call: Callable[[Request], Any]) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            site = request.headers.get("sec-fetch-site", "same-origin")
+            origin = request.headers.get("origin", str(request.base_url)).rstrip("/")
+            if site != "same-origin" or origin != str(request.base_url).rstrip("/"):
+                return JSONResponse({"detail": "only from this page"}, status_code=403)
+        response: Response = await call(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers["X-Frame-Options"] = "DENY"
+        return response
+
+    @app.exception_handler(InputError)
+    async def not_there(request: Request, error: InputError) -> Response:
+        return show(request, "notice", 404, title="Not here", text=str(error))
+
+    @app.exception_handler(MissingObject)
+    async def missing(request: Request, error: MissingObject) -> Response:
+        return show(request, "notice", 200, title="Missing", text=str(error))
+
+
+def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
+    @app.get("/")
+    def graph(request: Request, rev: Rev = WORKSPACE) -> HTMLResponse:
+        """The graph as a picture."""
+        return show(request, "graph", **pages.graph_page(library, rev))
+
+    @app.get("/stage")
+    def stage(
+        request: Request,
+        name: str,
+        rev: Rev = WORKSPACE,
+        layer: str | None = None,
+        page: Page = 1,
+        split: str | None = None,
+        find: str = "",
+    ) -> HTMLResponse:
+        """One stage: what it is, its numbers, its pictures."""
+        context = pages.stage_page(library, rev, name, layer, page, split, find)
+        return show(request, "stage", **context)
+
+    @app.get("/image")
+    def image(request: Request, id: str, rev: Rev = WORKSPACE) -> HTMLResponse:
+        """One image through all stages."""
+        return show(request, "image", **pages.image_page(library, rev, id))
+
+    @app.get("/compare")
+    def compare(
+        request: Request, first: str = "", second: str = "", layer: str | None = None
+    ) -> HTMLResponse:
+        """Two revisions of a layer."""
+        return show(request, "compare", **pages.compare_page(library, first, second, layer))
+
+    @app.get("/states")
+    def states() -> list[dict[str, str]]:
+        """What a run would do with each stage of the workspace."""
+        steps = make_plan(library.root).steps
+        return [{"name": s.name, "state": s.state, "reason": s.reason} for s in steps]
+
+    @app.get("/file")
+    def file(path: str, rev: Rev = WORKSPACE) -> Response:
+        """The bytes of one output file, to be saved."""
+        revision = library.revision(rev)
+        owner = revision.owner(path)
+        found = library.objects.files(revision, *owner) if owner else {}
+        if path not in found:
+            raise HTTPException(404)
+        content = library.objects.file(revision, path, found[path]).read_bytes()
+        headers = {"Content-Disposition": "attachment"}
+        return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _add_pictures(app: FastAPI, library: Library) -> None:
+    @app.get("/photograph")
+    def photograph(request: Request, id: str, rev: Rev = WORKSPACE, side: Side = None) -> Response:
+        """The image itself, as WebP."""
+        catalogue = _of(library, rev, id)
+        key = ("photograph", catalogue.images[id].md5, side)
+        quality = 80 if side else 92
+        return _picture(
+            request,
+            library,
+            key,
+            "image/webp",
+            lambda: encode_webp(drawing.photograph(catalogue, id, side), quality),
+        )
+
+    @app.get("/layer")
+    def layer(
+        request: Request,
+        name: str,
+        id: str,
+        rev: Rev = WORKSPACE,
+        side: Side = None,
+        category: int | None = None,
+        x: int | None = None,
+        y: int | None = None,
+    ) -> Response:
+        """What a stage has made for an image, to lie over it, as PNG."""
+        catalogue = _of(library, rev, id)
+        found = catalogue.layer(name)
+        pixel = None if x is None or y is None else (x, y)
+        key = (name, id, found.files.get(id), side, category, pixel, _colours(catalogue))
+
+        def make() -> bytes:
+            drawn = drawing.draw(catalogue, found, id, side=side, category=category, pixel=pixel)
+            if drawn is None:
+                raise HTTPException(404)
+            return encode_png(drawn)
+
+        return _picture(request, library, key, "image/png", make)
+
+    @app.get("/difference")
+    def changed_pixels(
+        request: Request, layer: str, id: str, first: Rev, second: Rev, side: Side = None
+    ) -> Response:
+        """The pixels that differ between two revisions, as PNG."""
+        comparison = _comparison(library, first, second, layer)
+        if any(id not in found.files for found in comparison.layers):
+            raise HTTPException(404)
+        places = comparison.places(id)
+        key = ("difference", *places, side)
+        return _picture(
+            request,
+            library,
+            key,
+            "image/png",
+            lambda: encode_png(drawing.changed_pixels(*places, side=side)),
+        )
+
+
+def _picture(
+    request: Request,
+    library: Library,
+    key: tuple[Any, ...],
+    media_type: str,
+    make: Callable[[], bytes],
+) -> Response:
+    """A picture, or the news that the browser's own is still right."""
+    etag = f'"{blake2b(repr(key).encode(), digest_size=12).hexdigest()}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if "v" in request.query_params:  # the address changes with the bytes
+        headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    try:
+        content = library.picture(key, make)
+    except MissingObject as error:
+        return Response(str(error), 404, headers={"Cache-Control": "no-store"})
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def _add_streams(app: FastAPI, library: Library) -> None:
+    known: dict[tuple[Path, Path, Path | None], dict[str, Any]] = {}
+
+    @app.get("/compare/scores")
+    def scores(layer: str, first: Rev, second: Rev) -> StreamingResponse:
+        """One line of JSON per image that differs, as they are measured."""
+        comparison = _comparison(library, first, second, layer)
+
+        def measure(image_id: str) -> dict[str, Any]:
+            try:
+                places = comparison.places(image_id)
+                if places not in known:
+                    found = comparison.difference(image_id)
+                    known[places] = asdict(found) | {"gain": found.gain}
+                return known[places]
+            except (InputError, MissingObject) as error:
+                return {"image_id": image_id, "error": str(error)}
+
+        return _stream(measure, comparison.changes.changed)
+
+
+def _stream(
+    measure: Callable[[str], Mapping[str, Any]], image_ids: tuple[str, ...]
+) -> StreamingResponse:
+    """Lines of JSON; the work ends when nobody listens any more."""
+    stopped = threading.Event()
+
+    def one(image_id: str) -> Mapping[str, Any] | None:
+        return None if stopped.is_set() else measure(image_id)
+
+    def lines() -> Iterator[str]:
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                for found in pool.map(one, image_ids):
+                    yield json.dumps(found) + "\n"
+            finally:
+                stopped.set()
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+def _of(library: Library, rev: str, image_id: str) -> Catalogue:
+    """The catalogue of a revision that has the image."""
+    catalogue = library.catalogue(rev)
+    if image_id not in catalogue.images:
+        raise HTTPException(404)
+    return catalogue
+
+
+def _comparison(library: Library, first: str, second: str, layer: str) -> Comparison:
+    return Comparison(library.catalogue(first), library.catalogue(second), layer)
+
+
+def _colours(catalogue: Catalogue) -> int:
+    return hash(tuple(catalogue.colours.items()))

@@ -1,0 +1,199 @@
+"""What the pages show, read once and kept as long as it holds."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipelines.layers import Catalogue
+from pipelines.objects import MissingObject, Objects
+from pipelines.revisions import (
+    WORKSPACE,
+    Record,
+    Revision,
+    list_revisions,
+    read_file_of,
+    read_revision,
+)
+from stages.io.errors import InputError
+
+KEPT_BYTES = 96 * 2**20  # of pictures
+
+
+class Library:
+    """One repository; safe to use from several threads."""
+
+    def __init__(self, root: Path) -> None:
+        """Read from the repository at `root`."""
+        self.root = root.resolve()
+        self.objects = Objects(self.root)
+        self._catalogues: OrderedDict[str, Catalogue] = OrderedDict()
+        self._pictures: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self._picture_bytes = 0
+        self._lock = threading.Lock()
+
+    def revision(self, name: str = WORKSPACE) -> Revision:
+        """As `read_revision`; the workspace is read again when dvc.lock has changed."""
+        if name == WORKSPACE:
+            return _workspace(self.root, _stamp(self.root / "dvc.lock"))
+        return read_revision(self.root, name)
+
+    def revisions(self) -> list[Revision]:
+        """What can be chosen, newest first."""
+        return list_revisions(self.root)
+
+    def catalogue(self, name: str = WORKSPACE) -> Catalogue:
+        """The images and layers of a revision; the last few are kept.
+
+        Raises:
+            InputError, MissingObject: as `Catalogue`.
+        """
+        revision = self.revision(name)
+        key = revision.commit or f"{WORKSPACE} {revision.when.timestamp()}"
+        with self._lock:
+            found = self._catalogues.get(key)
+            if found is None:
+                found = self._catalogues[key] = Catalogue(self.objects, revision)
+                while len(self._catalogues) > 6:
+                    self._catalogues.popitem(last=False)
+            self._catalogues.move_to_end(key)
+        return found
+
+    def picture(self, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
+        """An encoded picture, kept by all it depends on."""
+        with self._lock:
+            found = self._pictures.get(key)
+            if found is not None:
+                self._pictures.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            if key not in self._pictures:
+                self._pictures[key] = made
+                self._picture_bytes += len(made)
+                while self._picture_bytes > KEPT_BYTES:
+                    _, old = self._pictures.popitem(last=False)
+                    self._picture_bytes -= len(old)
+        return made
+
+    def descriptions(self, revision: Revision) -> Mapping[str, str]:
+        """What dvc.yaml says of each stage, by its name without the member."""
+        if revision.commit is None:
+            content = (self.root / "dvc.yaml").read_bytes()
+        else:
+            content = read_file_of(self.root, revision.commit, "dvc.yaml") or b""
+        return _descriptions(content)
+
+    def numbers(self, revision: Revision, record: Record) -> dict[str, float]:
+        """The plain numbers among a stage's JSON outputs; those that are missing are left out."""
+        found: dict[str, float] = {}
+        for out, md5 in record.outs.items():
+            if out.endswith(".json"):
+                try:
+                    place = self.objects.file(revision, out, md5)
+                    found |= _numbers(place, md5)
+                except (MissingObject, OSError):
+                    continue
+        return found
+
+    def curves(self, revision: Revision, record: Record) -> dict[str, pd.DataFrame]:
+        """The stage's CSV outputs that have numbers in their columns, by path."""
+        found = {}
+        for out, md5 in record.outs.items():
+            if out.endswith(".csv"):
+                try:
+                    frame = pd.read_csv(self.objects.file(revision, out, md5))
+                except (MissingObject, OSError, ValueError):
+                    continue
+                if len(frame.select_dtypes("number").columns) > 1:
+                    found[out] = frame
+        return found
+
+    def tables(self, record: Record) -> list[str]:
+        """The outputs of a stage that can be shown as a table."""
+        return [out for out in record.outs if PurePosixPath(out).suffix in (".parquet", ".csv")]
+
+    def table(self, revision: Revision, path: str) -> pd.DataFrame:
+        """One table.
+
+        Raises:
+            InputError: it is none, or no output of the revision.
+            MissingObject: it is not in the cache.
+        """
+        owner = revision.owner(path)
+        if owner is None or owner[1] != path:
+            raise InputError(f"{path!r}: no stage of {revision.name} makes it")
+        place = self.objects.file(revision, path, owner[0].outs[path])
+        try:
+            return pd.read_parquet(place) if path.endswith(".parquet") else pd.read_csv(place)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not a table: {error}") from error
+
+
+def headline(numbers: Mapping[str, float]) -> tuple[str, float] | None:
+    """The number that speaks for a stage: an mIoU where there is one, else its first."""
+    for key in ("miou_classes", "miou", "ap50", "ap"):
+        if key in numbers:
+            return key, numbers[key]
+    return next(iter(numbers.items()), None)
+
+
+def pages(count: int, size: int) -> int:
+    """How many pages of `size` hold `count` things; at least one."""
+    return max(-(-count // size), 1)
+
+
+def part(values: Sequence[Any], page: int, size: int) -> Sequence[Any]:
+    """The values on a page, counted from 1."""
+    return values[(page - 1) * size : page * size]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=2)
+def _workspace(root: Path, stamp: tuple[int, int]) -> Revision:
+    return read_revision(root)
+
+
+@lru_cache(maxsize=64)
+def _descriptions(content: bytes) -> Mapping[str, str]:
+    try:
+        stages = YAML(typ="safe").load(content)["stages"]
+        return {
+            str(name): str(entry.get("desc") or entry.get("do", {}).get("desc") or "")
+            for name, entry in stages.items()
+        }
+    except (YAMLError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+@lru_cache(maxsize=1024)
+def _numbers(place: Path, md5: str) -> Mapping[str, float]:
+    if place.stat().st_size > 2**20:  # a data set in JSON, such as COCO's
+        return {}
+    try:
+        content = json.loads(place.read_bytes())
+    except ValueError:
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    found: dict[str, float] = {}
+    for key, value in content.items():
+        values = value.items() if isinstance(value, dict) else [(None, value)]
+        for name, number in values:
+            if isinstance(number, (int, float)) and not isinstance(number, bool):
+                found[key if name is None else f"{key}.{name}"] = float(number)
+    return found

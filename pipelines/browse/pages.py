@@ -1,0 +1,427 @@
+"""What stands on each page: plain values for the templates."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from math import log10
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+
+from pipelines.browse.layout import draw_graph
+from pipelines.browse.library import Library, headline
+from pipelines.compare import Comparison, changed_code, changed_params
+from pipelines.cost import last_seconds
+from pipelines.layers import TRUTH, Catalogue, Kind, Layer
+from pipelines.objects import MissingObject, advice
+from pipelines.revisions import WORKSPACE, Record, Revision
+from stages.io.errors import InputError
+from stages.io.masks import UNKNOWN
+from stages.io.scores import image_miou, percent
+
+TILES = 60
+ROWS = 50
+PREFERRED = "crf_refine/a2gnn"  # what to compare when nothing is asked for
+
+
+def graph_page(library: Library, rev: str) -> dict[str, Any]:
+    """The stages, where they stand, and their headline numbers."""
+    revision = library.revision(rev)
+    picture = draw_graph(revision.stages)
+    numbers = {
+        name: headline(library.numbers(revision, record))
+        for name, record in revision.stages.items()
+    }
+    return {
+        "rev": rev,
+        "revision": revision,
+        "revisions": library.revisions(),
+        "picture": picture,
+        "headlines": numbers,
+        "seconds": {name: last_seconds(library.root, name) for name in revision.stages},
+        "descriptions": library.descriptions(revision),
+    }
+
+
+def stage_page(
+    library: Library,
+    rev: str,
+    name: str,
+    layer_name: str | None,
+    page: int,
+    split: str | None,
+    find: str,
+) -> dict[str, Any]:
+    """One stage of a revision, with one of its layers as a grid of pictures.
+
+    Raises:
+        InputError: the revision has no such stage, or the stage no such layer.
+    """
+    revision = library.revision(rev)
+    record = revision.stages.get(name)
+    if record is None:
+        raise InputError(f"stage {name!r}: not recorded in {revision.name}")
+    missing: list[str] = []
+    try:
+        catalogue = library.catalogue(rev)
+        layers: Sequence[Layer] = catalogue.layers(name)
+        listed = [out for out in record.outs if record.outs[out].endswith(".dir")]
+        for out in listed:
+            library.objects.files(revision, record, out)
+    except (InputError, MissingObject) as error:
+        missing.append(str(error))
+        catalogue, layers = None, ()
+    layer = _chosen(layers, layer_name, name)
+    context: dict[str, Any] = {
+        "rev": rev,
+        "revision": revision,
+        "revisions": library.revisions(),
+        "record": record,
+        "description": library.descriptions(revision).get(name.partition("@")[0], ""),
+        "inputs": _inputs(revision, record),
+        "numbers": library.numbers(revision, record),
+        "history": _history(library, name),
+        "curves": {path: _curve(frame) for path, frame in library.curves(revision, record).items()},
+        "tables": [
+            _table(library, revision, path) for path in library.tables(record) if layer is None
+        ],
+        "layers": layers,
+        "layer": layer,
+        "seconds": last_seconds(library.root, name),
+        "missing": missing,
+        "split": split,
+        "find": find,
+    }
+    if catalogue is not None and layer is not None:
+        ids = [
+            image_id
+            for image_id in layer.files
+            if (split is None or catalogue.splits[image_id] == split) and find in image_id
+        ]
+        count = max(-(-len(ids) // TILES), 1)
+        page = min(page, count)
+        shown = ids[(page - 1) * TILES : page * TILES]
+        tiles = [_tile(catalogue, layer, image_id) for image_id in shown]
+        missing += _missing_of(catalogue, layer, shown)
+        context |= {
+            "tiles": tiles,
+            "legend": _legend(catalogue),
+            "count": len(ids),
+            "page": page,
+            "pages": count,
+            "splits": sorted({catalogue.splits[image_id] for image_id in layer.files}),
+        }
+    return context
+
+
+def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
+    """One image through all stages.
+
+    Raises:
+        InputError: the revision has no such image.
+        MissingObject: the tables of its `dataset` stage are not in the cache.
+    """
+    catalogue = library.catalogue(rev)
+    if image_id not in catalogue.images:
+        raise InputError(f"image {image_id!r}: not in {catalogue.revision.name}")
+    image = catalogue.images[image_id]
+    same_split = [
+        other for other, split in catalogue.splits.items() if split == catalogue.splits[image_id]
+    ]
+    place = same_split.index(image_id)
+    truth = None
+    views, missing = [], []
+    for layer in catalogue.all_layers():
+        if image_id not in layer.files:
+            continue
+        try:
+            view = _tile(catalogue, layer, image_id) | {"layer": layer}
+            if layer.kind is Kind.LABELS:
+                labels = catalogue.labels(layer, image_id)
+                if layer.name == TRUTH:
+                    truth = labels
+                view["labels"] = labels
+            elif catalogue.place(layer, image_id) is None:
+                continue
+            views.append(view)
+        except (MissingObject, InputError) as error:
+            missing.append(str(error))
+    for view in views:
+        labels = view.pop("labels", None)
+        if labels is not None and labels.shape == image.size:
+            view["scores"] = _scores(labels, truth, view["layer"].name == TRUTH)
+    present = sorted(
+        {label for view in views for label in (view.get("scores") or {}).get("iou", {})}
+    )
+    return {
+        "rev": rev,
+        "revision": catalogue.revision,
+        "image": image,
+        "split": catalogue.splits[image_id],
+        "number": place + 1,
+        "count": len(same_split),
+        "previous": same_split[place - 1] if place else None,
+        "following": same_split[place + 1] if place + 1 < len(same_split) else None,
+        "views": views,
+        "boxes": [
+            (catalogue.names.get(box.category, str(box.category)), box.corners)
+            for box in catalogue.boxes.get(image_id, ())
+        ],
+        "classes": [(label, catalogue.names.get(label, str(label))) for label in present],
+        "legend": _legend(catalogue),
+        "missing": missing,
+        "revisions": library.revisions(),
+    }
+
+
+def compare_page(
+    library: Library, first: str, second: str, layer_name: str | None
+) -> dict[str, Any]:
+    """Two revisions of a layer: what was changed, and which images differ.
+
+    Raises:
+        InputError, MissingObject: as `Catalogue` and `Comparison`.
+    """
+    revisions = library.revisions()
+    names = [revision.commit or WORKSPACE for revision in revisions]
+    second = second or (names[0] if names else WORKSPACE)
+    first = first or next((name for name in names if name != second), second)
+    before, after = library.catalogue(first), library.catalogue(second)
+    if not first or _same(before.revision, after.revision):
+        older = [name for name in names if not _same(library.revision(name), after.revision)]
+        first = older[0] if older and first != second else first
+        before = library.catalogue(first)
+    layers = [layer.name for layer in after.all_layers() if layer.kind is Kind.LABELS]
+    if layer_name is None:
+        layer_name = PREFERRED if PREFERRED in layers else next(iter(layers), "")
+    comparison = Comparison(before, after, layer_name)
+    stage = comparison.layers[1].stage
+    stages = before.revision.stages, after.revision.stages
+    numbers = [
+        library.numbers(catalogue.revision, catalogue.revision.stages[layer.stage])
+        for catalogue, layer in zip(comparison.catalogues, comparison.layers, strict=True)
+    ]
+    measured = [_measures(library, catalogue.revision, layer_name) for catalogue in (before, after)]
+    return {
+        "first": first,
+        "second": second,
+        "before": before.revision,
+        "after": after.revision,
+        "revisions": revisions,
+        "layer": comparison.layers[1],
+        "layers": layers,
+        "stage": stage,
+        "changes": comparison.changes,
+        "params": changed_params(*stages, stage),
+        "code": changed_code(*stages, stage),
+        "numbers": _side_by_side(*numbers),
+        "measured": _side_by_side(*measured),
+        "has_truth": any(layer.name == TRUTH for layer in after.all_layers()),
+        "legend": _legend(after),
+    }
+
+
+def _same(first: Revision, second: Revision) -> bool:
+    """Whether every stage has the same outputs in both."""
+    return {name: record.outs for name, record in first.stages.items()} == {
+        name: record.outs for name, record in second.stages.items()
+    }
+
+
+def _measures(library: Library, revision: Revision, layer_name: str) -> dict[str, float]:
+    """What the stages that read a folder of labels have measured of it."""
+    found: dict[str, float] = {}
+    for record in revision.stages.values():
+        if record.name.startswith("labels_eval@") and f"data/{layer_name}" in record.deps:
+            found |= library.numbers(revision, record)
+    return found
+
+
+def _side_by_side(
+    first: Mapping[str, float], second: Mapping[str, float]
+) -> list[tuple[str, float | None, float | None]]:
+    """The numbers that differ."""
+    keys = dict.fromkeys([*first, *second])
+    return [
+        (key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)
+    ]
+
+
+def _chosen(layers: Sequence[Layer], name: str | None, stage: str) -> Layer | None:
+    """The layer asked for, else the last one with labels, else the last."""
+    if name is not None:
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        raise InputError(f"layer {name!r}: stage {stage} has none of that name")
+    labels = [layer for layer in layers if layer.kind is Kind.LABELS]
+    return next(reversed(labels or layers), None)
+
+
+def _tile(catalogue: Catalogue, layer: Layer, image_id: str) -> dict[str, Any]:
+    """Where the two pictures of a tile are; `v` makes their addresses change with their bytes."""
+    image = catalogue.images[image_id]
+    rev = catalogue.revision.commit or WORKSPACE
+    photograph = {"id": image_id, "rev": rev, "v": image.md5[:8]}
+    over = {"name": layer.name, "id": image_id, "rev": rev, "v": layer.files[image_id][1][:8]}
+    return {
+        "image_id": image_id,
+        "width": image.width,
+        "height": image.height,
+        "photograph": f"/photograph?{urlencode(photograph)}",
+        "over": f"/layer?{urlencode(over)}",
+        "path": layer.files[image_id][0],
+    }
+
+
+def _missing_of(catalogue: Catalogue, layer: Layer, image_ids: Sequence[str]) -> list[str]:
+    """What is not in the cache, in one line."""
+    found = []
+    for image_id in image_ids:
+        try:
+            catalogue.place(layer, image_id)
+        except MissingObject as error:
+            found.append(str(error))
+    if not found:
+        return []
+    record = catalogue.revision.stages[layer.stage]
+    whole = advice(catalogue.revision, record.name)
+    return [f"{len(found)} of the {len(image_ids)} files of this page are missing. {whole}"]
+
+
+def _scores(labels: Any, truth: Any, is_truth: bool) -> dict[str, Any]:
+    """Coverage of a label map, and its IoU per class where there is ground truth."""
+    found: dict[str, Any] = {"coverage": percent(float((labels != UNKNOWN).mean()))}
+    if truth is None or is_truth or truth.shape != labels.shape:
+        return found
+    found["miou"] = image_miou(truth, labels)
+    known = truth != UNKNOWN
+    iou = {}
+    for label in sorted({*truth[known].tolist(), *labels[known].tolist()} - {UNKNOWN}):
+        inside, predicted = (truth == label) & known, (labels == label) & known
+        iou[label] = percent(float((inside & predicted).sum() / (inside | predicted).sum()))
+    found["iou"] = iou
+    return found
+
+
+def _legend(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Name and colour of the classes that have boxes."""
+    boxed = {box.category for found in catalogue.boxes.values() for box in found}
+    return [
+        (catalogue.names[label], "#{:02x}{:02x}{:02x}".format(*colour))
+        for label, colour in catalogue.colours.items()
+        if label in boxed
+    ]
+
+
+def _inputs(revision: Revision, record: Record) -> list[tuple[str, str, str | None]]:
+    """Path, hash and maker of the data that a stage reads."""
+    found = []
+    for path, md5 in record.data.items():
+        owner = revision.owner(path)
+        found.append((path, md5, owner[0].name if owner else None))
+    return found
+
+
+def _history(library: Library, name: str) -> dict[str, Any]:
+    """The numbers of a stage over the revisions that have it, the oldest first."""
+    rows: list[dict[str, Any]] = []
+    for revision in reversed(library.revisions()):
+        record = revision.stages.get(name)
+        if record is None:
+            continue
+        numbers = library.numbers(revision, record)
+        if not rows or rows[-1]["outs"] != record.outs or rows[-1]["numbers"] != numbers:
+            rows.append({"revision": revision, "numbers": numbers, "outs": record.outs})
+    keys = list(dict.fromkeys(key for row in rows for key in row["numbers"]))[:8]
+    main = headline({key: 0.0 for key in keys})
+    line = [row["numbers"].get(main[0]) for row in rows] if main else []
+    return {
+        "rows": rows[::-1],
+        "keys": keys,
+        "main": main[0] if main else None,
+        "line": _polyline([value for value in line if value is not None], 240, 48),
+    }
+
+
+def _polyline(values: Sequence[float], width: float, height: float) -> str:
+    """SVG points of a line that fills the given box; empty for less than two values."""
+    if len(values) < 2:
+        return ""
+    low, high = min(values), max(values)
+    scale = (height - 4) / (high - low) if high > low else 0
+    step = width / (len(values) - 1)
+    return " ".join(
+        f"{index * step:.1f},{height - 2 - (value - low) * scale:.1f}"
+        for index, value in enumerate(values)
+    )
+
+
+def _curve(frame: pd.DataFrame) -> dict[str, Any]:
+    """A line per column over the first column, each on its own scale."""
+    numbers = frame.select_dtypes("number").dropna(axis=1, how="all")
+    x = numbers.columns[0]
+    return {
+        "x": str(x),
+        "from": numbers[x].iloc[0] if len(numbers) else 0,
+        "to": numbers[x].iloc[-1] if len(numbers) else 0,
+        "lines": [
+            {
+                "name": str(column),
+                "points": _polyline(numbers[column].dropna().tolist(), 520, 120),
+                "first": numbers[column].dropna().iloc[0],
+                "last": numbers[column].dropna().iloc[-1],
+            }
+            for column in numbers.columns[1:]
+        ],
+    }
+
+
+def _table(library: Library, revision: Revision, path: str) -> dict[str, Any]:
+    """The first rows of a table, as text."""
+    try:
+        frame = library.table(revision, path)
+    except (InputError, MissingObject) as error:
+        return {"path": path, "error": str(error), "columns": [], "rows": [], "count": 0}
+    shown = frame.head(ROWS)
+    rows = [[_cell(cell) for cell in row] for row in shown.itertuples(index=False, name=None)]
+    return {
+        "path": path,
+        "error": "",
+        "columns": [str(column) for column in frame.columns],
+        "rows": rows,
+        "count": len(frame),
+    }
+
+
+def _cell(content: Any) -> str:
+    text = f"{content:.4g}" if isinstance(content, float) else str(content)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def seconds(number: float | None) -> str:
+    """A duration for people."""
+    if number is None:
+        return ""
+    return f"{number:.0f} s" if number < 120 else f"{number / 60:.0f} min"
+
+
+def size(number: int) -> str:
+    """Bytes for people."""
+    unit = min(int(log10(number) // 3), 4) if number > 0 else 0
+    return f"{number / 1000**unit:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
+def value(content: Any) -> str:
+    """A number or a parameter for people."""
+    if content is None:
+        return "–"
+    if isinstance(content, float):
+        return f"{content:.4g}" if abs(content) < 1 else f"{content:.2f}".rstrip("0").rstrip(".")
+    return content if isinstance(content, str) else json.dumps(content)
+
+
+def when(moment: datetime) -> str:
+    """A time for people, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
