@@ -14,7 +14,6 @@ import difflib
 import sys
 from pathlib import Path
 
-import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from tqdm import tqdm
