@@ -1,7 +1,7 @@
 """What has to run: DVC's own graph and status, read in process and never drawn again here."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -119,9 +119,10 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
 
 def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     graph = repo.index.graph
-    stages = {_name(stage): stage for stage in repo.index.stages}
+    # What `dvc add` keeps is an input, not a step.
+    stages = {_name(stage): stage for stage in repo.index.stages if not stage.is_data_source}
     upstream = {
-        name: tuple(_name(above) for above in graph.successors(stage))
+        name: tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
         for name, stage in stages.items()
     }
     order = list(_ordered(_resolve(targets, list(stages)), upstream))
@@ -135,11 +136,13 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     steps: dict[str, Step] = {}
     for name in order:
         above = upstream[name]
-        missing = [path for path in _absent(stages[name]) if not _is_made(path, produced)]
+        absent = [path for path in _absent(stages[name]) if not _is_made(path, produced)]
+        missing = [*_not_pulled(graph.successors(stages[name]), root)]
+        missing += [f"{_short(path, root)} is missing" for path in absent]
         pending = [other for other in above if steps[other].state is not State.UNCHANGED]
         blocked = [other for other in pending if steps[other].state is State.BLOCKED]
         if missing:
-            steps[name] = Step(name, above, State.BLOCKED, f"{_short(missing[0], root)} is missing")
+            steps[name] = Step(name, above, State.BLOCKED, missing[0])
         elif blocked:
             steps[name] = Step(name, above, State.BLOCKED, f"needs {blocked[0]}")
         elif name in kept:
@@ -300,6 +303,16 @@ def _recorded(lock: Path) -> set[str]:
 def _absent(stage: Any) -> list[Path]:
     """The files that the stage reads and that are not there."""
     return [Path(dep.fs_path) for dep in stage.deps if not Path(dep.fs_path).exists()]
+
+
+def _not_pulled(above: Iterable[Any], root: Path) -> Iterator[str]:
+    """What `dvc add` keeps and is not on the disk, and the command that brings it."""
+    for source in above:
+        for out in source.outs if source.is_data_source else []:
+            path = Path(out.fs_path)
+            if not path.exists():
+                pull = f"dvc pull {_short(Path(source.path), root)}"
+                yield f"{_short(path, root)} is missing; {pull}"
 
 
 def _is_made(path: Path, produced: Sequence[Path]) -> bool:

@@ -3,9 +3,14 @@
 Writes instances.parquet: the boxes of the training images, each with a mask, its area, and as score
 the mean probability of the class over the mask. A box in which the labels never show its class gets
 the whole box as its mask; metrics.json counts these.
+
+Labels that a person has corrected stay as they are: there a box without its class holds no object
+and gets no row, and masks score 1. A class painted outside all of its boxes gets no instance: that
+takes a box. metrics.json counts both.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +21,22 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from tqdm import tqdm
 
-from models.instances import split_instances
+from models.instances import Instance, split_instances
 from models.ops.cells import cells_to_pixels
 from stages.io.command import run
+from stages.io.corrections import read_human
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.maps import read_score_map
-from stages.io.masks import encode_rle, read_label_map
+from stages.io.masks import UNKNOWN, encode_rle, read_label_map
 from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
 from stages.io.tables import INSTANCES, write_table
+
+COUNTED = (
+    "boxes_filled_without_their_class",
+    "boxes_emptied_by_hand",
+    "classes_by_hand_without_a_box",
+)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -37,6 +49,7 @@ def instances_split(
     images: Path,
     instances: Path,
     labels: Path,
+    provenance: Path,
     probabilities: Path,
     out: Path,
 ) -> None:
@@ -46,7 +59,8 @@ def instances_split(
         params: none.
         images: images.parquet.
         instances: instances.parquet; its boxes are read, no masks.
-        labels: folder of <image_id>.png, complete label maps.
+        labels: folder of <image_id>.png; 255 = unknown, which only a person leaves.
+        provenance: provenance.csv, which says what a person has corrected.
         probabilities: folder of <image_id>.npz, class probabilities.
         out: gets instances.parquet and metrics.json.
 
@@ -54,62 +68,87 @@ def instances_split(
         InputError: a source is missing, unreadable or of another size than its image.
     """
     boxes = boxes_by_image(instances)
+    human = read_human(provenance)
     samples = images_of_split(images, Path(), "train")
     rows: list[dict[str, Any]] = []
-    filled = 0
+    counts = Counter(dict.fromkeys(COUNTED, 0))
     for sample in tqdm(samples, "instances_split", unit="image", disable=not sys.stderr.isatty()):
         name = sample.image_id
-        found, lost = _split_image(
+        found, counted = _split_image(
             sample,
             boxes.get(name, ()),
             labels / f"{name}.png",
-            probabilities / f"{name}.npz",
+            None if name in human else probabilities / f"{name}.npz",
         )
         rows += found
-        filled += lost
+        counts.update(counted)
     table = pd.DataFrame(rows, columns=INSTANCES.names)
     write_table(out / "instances.parquet", table, INSTANCES)
-    counts = {
+    metrics = {
         "images": len(samples),
         "instances": len(rows),
-        "boxes_filled_without_their_class": filled,
+        **counts,
         "mean_score": round(float(table["score"].mean()), 4) if rows else None,
     }
-    write_json(out / "metrics.json", counts)
+    write_json(out / "metrics.json", metrics)
 
 
 def _split_image(
-    sample: ImageFile, boxes: Sequence[Box], labels_file: Path, probabilities_file: Path
-) -> tuple[list[dict[str, Any]], int]:
-    """The rows of one image, and how many boxes were filled."""
-    labels, score_map = read_label_map(labels_file), read_score_map(probabilities_file)
-    for path, size in ((labels_file, labels.shape), (probabilities_file, score_map.size)):
-        if size != sample.size:
-            raise InputError(f"{path}: size {size}; expected {sample.size} as in images.parquet")
-    classes = {int(label): row for row, label in enumerate(score_map.classes)}
-    scores = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
+    sample: ImageFile, boxes: Sequence[Box], labels_file: Path, probabilities_file: Path | None
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The rows of one image, and what of `COUNTED` it has; None stands for a person's labels."""
+    labels = read_label_map(labels_file)
+    _check_size(labels_file, labels.shape, sample)
     split = split_instances(labels, [box.corners for box in boxes], [box.category for box in boxes])
-    rows = []
-    for box, instance in zip(boxes, split, strict=True):
-        score = 0.0
-        if box.category in classes:
-            score = float(np.clip(scores[classes[box.category]][instance.mask].mean(), 0, 1))
-        rows.append(
-            {
-                "image_id": sample.image_id,
-                "instance_id": box.instance_id,
-                "category": box.category,
-                "x0": box.x0,
-                "y0": box.y0,
-                "x1": box.x1,
-                "y1": box.y1,
-                "area": float(instance.mask.sum()),
-                "is_crowd": False,
-                "mask": encode_rle(instance.mask),
-                "score": score,
-            }
-        )
-    return rows, sum(not instance.found for instance in split)
+    pairs = list(zip(boxes, split, strict=True))
+    lost = sum(not instance.found for instance in split)
+    if probabilities_file is None:
+        pairs = [(box, instance) for box, instance in pairs if instance.found]
+        scores = [1.0] * len(pairs)
+        painted = {int(label) for label in np.unique(labels)} - {0, UNKNOWN}
+        alone = len(painted - {box.category for box, _ in pairs})
+        counted = {"boxes_emptied_by_hand": lost, "classes_by_hand_without_a_box": alone}
+    else:
+        scores = _scores(sample, pairs, probabilities_file)
+        counted = {"boxes_filled_without_their_class": lost}
+    rows = [
+        {
+            "image_id": sample.image_id,
+            "instance_id": box.instance_id,
+            "category": box.category,
+            "x0": box.x0,
+            "y0": box.y0,
+            "x1": box.x1,
+            "y1": box.y1,
+            "area": float(instance.mask.sum()),
+            "is_crowd": False,
+            "mask": encode_rle(instance.mask),
+            "score": score,
+        }
+        for (box, instance), score in zip(pairs, scores, strict=True)
+    ]
+    return rows, counted
+
+
+def _scores(
+    sample: ImageFile, pairs: Sequence[tuple[Box, Instance]], probabilities_file: Path
+) -> list[float]:
+    """The mean probability of its class over the mask of each box."""
+    score_map = read_score_map(probabilities_file)
+    _check_size(probabilities_file, score_map.size, sample)
+    classes = {int(label): row for row, label in enumerate(score_map.classes)}
+    pixels = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
+    return [
+        float(np.clip(pixels[classes[box.category]][instance.mask].mean(), 0, 1))
+        if box.category in classes
+        else 0.0
+        for box, instance in pairs
+    ]
+
+
+def _check_size(path: Path, size: tuple[int, ...], sample: ImageFile) -> None:
+    if size != sample.size:
+        raise InputError(f"{path}: size {size}; expected {sample.size} as in images.parquet")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages.io.command import read_params_file, run
+from stages.io.corrections import read_human
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.masks import read_label_map
@@ -34,11 +36,14 @@ TEMPLATE = Path(__file__).parent / "io" / "report.html.j2"
 
 
 class Rung(NamedTuple):
-    """A label source: how the page calls it, its name in labels_eval, and that after the CRF."""
+    """A label source: how the page calls it, its name in labels_eval, and that after the CRF.
+
+    One of the two may be None.
+    """
 
     title: str
     note: str
-    raw: str
+    raw: str | None
     refined: str | None
 
 
@@ -50,8 +55,9 @@ LADDER = (
     Rung("Confident seeds", "what the graph network learns from", "confident", "confident_crf"),
     Rung("Random walk", "fused seeds on the graph", "walk", "walk_crf"),
     Rung("A2GNN", "confident seeds on the graph", "a2gnn", "a2gnn_crf"),
+    Rung("Final labels", "A2GNN after the CRF, corrections by hand", None, "final"),
 )
-FINAL = "a2gnn_crf"
+FINAL = "final"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -86,6 +92,7 @@ def report(
     walk: Path,
     a2gnn: Path,
     final: Path,
+    provenance: Path,
     labels_eval: Path,
     instances_eval: Path,
     deeplab_eval: Path,
@@ -106,6 +113,7 @@ def report(
         walk: see `fused`.
         a2gnn: see `fused`.
         final: see `fused`.
+        provenance: provenance.csv, which says which of the final labels a person has corrected.
         labels_eval: folder with <name>.json of every rung and <name>.parquet of the gallery's.
         instances_eval: metrics.json.
         deeplab_eval: folder with a2gnn.json and ground_truth.json.
@@ -129,9 +137,12 @@ def report(
         }
         for name in sources
     }
+    human = read_human(provenance)
     boxes = boxes_by_image(instances)
-    boxed = {box.category for found in boxes.values() for box in found}
-    colours = class_colours([label for label in names if label in boxed])
+    shown = {box.category for found in boxes.values() for box in found}
+    for image_id in human:  # a person may paint a class that has no box
+        shown.update(map(int, np.unique(read_label_map(final / f"{image_id}.png"))))
+    colours = class_colours([label for label in names if label in shown - {0}])
     sections = read_params_file(numbers)
     chosen = gallery_images(
         {image_id: row["miou"] for image_id, row in per_image[FINAL].items()},
@@ -148,7 +159,10 @@ def report(
             ground_truth,
             colours,
         )
-        | {"scores": {name: per_image[name].get(image_id) for name in sources}}
+        | {
+            "scores": {name: per_image[name].get(image_id) for name in sources},
+            "by_hand": image_id in human,
+        }
         for image_id in chosen
     ]
     network = {key: _read_json(deeplab_eval / f"{key}.json") for key in ("a2gnn", "ground_truth")}
@@ -170,6 +184,7 @@ def report(
         "instances": _read_json(instances_eval),
         "counts": {
             "images": len(samples),
+            "by_hand": len(human),
             "boxes": sum(len(boxes.get(image_id, ())) for image_id in samples),
             "classes": len(names) - 1,
         },

@@ -10,20 +10,26 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.presets import use_preset
+from stages.io.files import write_bytes
+from stages.io.masks import encode_label_map
 from tests import planted_stages
 from tests.graph import Node
 from tests.sealed_line import run_sealed
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGE = "train_0000"  # of the drawn ones, 160 x 128
 
 
 def test_every_stage_touches_only_what_it_declares(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     use_preset(tmp_path, "tiny")
     (tmp_path / "data/raw/weights").mkdir(parents=True)
+    corrected = encode_label_map(np.zeros((128, 160), np.uint8))
+    write_bytes(tmp_path / "data/corrections" / f"{IMAGE}.png", corrected)
     environment = {**os.environ, "SEEDMASK_WORKERS": "1", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [sys.executable, "-m", "tests.sealed_line", str(tmp_path)],
@@ -37,6 +43,8 @@ def test_every_stage_touches_only_what_it_declares(tmp_path: Path) -> None:
     found = json.loads(result.stdout)
     assert {name: deeds for name, deeds in found.items() if deeds} == {}
     assert "report" in found
+    exported = tmp_path / f"data/masks_export/voc/SegmentationClass/{IMAGE}.png"
+    assert exported.read_bytes() == corrected
 
 
 @pytest.mark.parametrize(

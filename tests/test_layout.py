@@ -22,6 +22,7 @@ STAGES = list(GRAPH)
 MEASURING = {"labels_eval", "instances_eval", "deeplab_eval", "report"}
 UPPER_BOUNDS = {"deeplab_train@ground_truth"}
 GROUND_TRUTH = Path("data/dataset/ground_truth")
+CORRECTIONS = Path("data/corrections")
 
 
 @cache
@@ -120,8 +121,16 @@ def test_no_weakly_supervised_stage_has_seen_ground_truth() -> None:
     seen = sees_ground_truth(nodes())
     weak = {name for name in seen if name.split("@")[0] not in MEASURING} - UPPER_BOUNDS
     assert not weak
-    assert "labels_eval@a2gnn_crf" in seen, "the walk over the graph finds readers"
+    assert "labels_eval@final" in seen, "the walk over the graph finds readers"
     assert "deeplab_train@ground_truth" in seen
+
+
+def test_labels_made_by_hand_enter_in_one_place() -> None:
+    readers = {n.name for n in nodes() if any(overlap(d, CORRECTIONS) for d in n.deps)}
+    assert readers == {"labels_final"}
+    later = {n.name for n in nodes() if Path("data/labels_final/labels") in n.deps}
+    expected = {"instances_split", "masks_export", "deeplab_train@a2gnn", "labels_eval@final"}
+    assert later == expected | {"report"}
 
 
 def test_the_walk_finds_a_leak_through_another_stage() -> None:

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,74 @@ def test_a_missing_source_blocks_its_stage_and_those_below(mini: MiniRepository)
     assert plan.by_name["left"].reason == "brought.txt is missing"
     assert plan.by_name["last"].reason == "needs left"
     assert states(plan)["right"] is State.MUST_RUN
+
+
+def keep_correction(mini: MiniRepository) -> Path:
+    """A file that `dvc add` keeps in a folder that `left` reads."""
+    path = mini.root / "dvc.yaml"
+    path.write_text(
+        path.read_text().replace(
+            "[data/first.txt]\n    params: [left]",
+            "[data/first.txt, data/corrections]\n    params: [left]",
+        )
+    )
+    correction = mini.root / "data/corrections/x.png"
+    correction.parent.mkdir(parents=True)
+    correction.write_bytes(b"by hand")
+    assert dvc(mini, "add", "data/corrections/x.png").returncode == 0
+    return correction
+
+
+def dvc(mini: MiniRepository, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=mini.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_dvc_keeps_itself_is_no_step_and_blocks_when_it_is_missing(
+    mini: MiniRepository,
+) -> None:
+    correction = keep_correction(mini)
+    assert list(states(make_plan(mini.root))) == list(mini.graph)
+    assert mini.run("run", "left", "--local")[0] == 0
+    assert not make_plan(mini.root, ["left"]).pending
+    correction.unlink()
+    plan = make_plan(mini.root)
+    assert states(plan)["left"] is State.BLOCKED
+    expected = "data/corrections/x.png is missing; dvc pull data/corrections/x.png.dvc"
+    assert plan.by_name["left"].reason == expected
+    assert plan.by_name["last"].reason == "needs left"
+    code, text = mini.run("run", "left", "--local")
+    assert code == 1
+    assert f"left was skipped: {expected}" in text
+    refused = dvc(mini, "repro", "left")
+    assert refused.returncode
+    assert "missing data 'source': data" in refused.stderr
+    assert dvc(mini, "checkout", "data/corrections/x.png.dvc").returncode == 0
+    assert not make_plan(mini.root, ["left"]).pending
+
+
+def test_a_correction_that_is_removed_leaves_what_was_made_without_it(
+    mini: MiniRepository,
+) -> None:
+    correction = keep_correction(mini)
+    (correction.parent / "README.md").write_text("what a fresh clone has")
+    pointer = correction.with_suffix(".png.dvc")
+    kept = {path: path.read_bytes() for path in (correction, pointer)}
+    for path in kept:
+        path.unlink()
+    assert mini.run("run", "left", "--local")[0] == 0
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert states(make_plan(mini.root))["left"] is State.MUST_RUN
+    assert mini.run("run", "left", "--local")[0] == 0
+    for path in kept:
+        path.unlink()
+    assert states(make_plan(mini.root))["left"] is State.RESTORABLE
 
 
 def test_planning_changes_nothing(mini: MiniRepository) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from stages.instances_split import Params, instances_split
+from stages.io.corrections import AUTOMATIC, HUMAN, write_origins
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.maps import ScoreMap, encode_score_map
@@ -22,10 +23,12 @@ def paths(tmp_path: Path) -> dict[str, Path]:
         scores = np.stack([np.where(true == label, 0.75, 0.125) for label in (0, 1, 2)])
         score_map = ScoreMap(scores.astype(np.float16), np.arange(3), SIZE, 1)
         write_bytes(tmp_path / "maps" / f"{name}.npz", encode_score_map(score_map))
+    write_origins(tmp_path / "provenance.csv", dict.fromkeys(DISCS, AUTOMATIC))
     return {
         "images": written["images"],
         "instances": written["instances"],
         "labels": tmp_path / "labels",
+        "provenance": tmp_path / "provenance.csv",
         "probabilities": tmp_path / "maps",
         "out": tmp_path / "out",
     }
@@ -56,6 +59,8 @@ def test_every_box_of_a_training_image_gets_its_mask(paths: dict[str, Path]) -> 
         "images": 3,
         "instances": 3,
         "boxes_filled_without_their_class": 0,
+        "boxes_emptied_by_hand": 0,
+        "classes_by_hand_without_a_box": 0,
         "mean_score": 0.75,
     }
 
@@ -69,6 +74,26 @@ def test_a_box_without_its_class_is_filled_and_counted(paths: dict[str, Path]) -
     assert row["area"] == 19 * 19
     assert row["score"] == 0
     assert metrics(paths)["boxes_filled_without_their_class"] == 1
+
+
+def test_a_corrected_label_is_split_as_it_is(paths: dict[str, Path]) -> None:
+    """ "two" has a sun and a moon; the person sees no sun, and a class 3 that no box has."""
+    labels = np.where(draw("two")[1] == 2, 2, 0).astype(np.uint8)
+    labels[:5] = 3
+    labels[20:22, 30:33] = 255
+    write_bytes(paths["labels"] / "two.png", encode_label_map(labels))
+    write_origins(paths["provenance"], {"one": AUTOMATIC, "two": HUMAN, "empty": AUTOMATIC})
+    scores = ScoreMap(np.ones((1, *SIZE), np.float16), np.array([0]), SIZE, 1)
+    write_bytes(paths["probabilities"] / "two.npz", encode_score_map(scores))
+    instances_split(Params(), **paths)
+    _, moon = read_rows(paths["out"] / "instances.parquet", INSTANCES)
+    assert (moon["image_id"], moon["category"], moon["score"]) == ("two", 2, 1)
+    np.testing.assert_array_equal(decode_rle(moon["mask"], *SIZE), labels == 2)
+    found = metrics(paths)
+    assert found["instances"] == 2
+    assert found["boxes_filled_without_their_class"] == 0
+    assert found["boxes_emptied_by_hand"] == 1
+    assert found["classes_by_hand_without_a_box"] == 1
 
 
 def test_a_data_set_without_boxes_gives_an_empty_table(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from stages.io.corrections import AUTOMATIC, HUMAN, write_origins
 from stages.io.errors import InputError
 from stages.io.files import write_bytes, write_json
 from stages.io.masks import encode_label_map
@@ -77,6 +78,7 @@ def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> d
     instances = {"map": points, "ap50": points, "ap75": points, "ap": {"cat": points},
                  "images": 4, "instances": 4, "predicted": 4}  # fmt: skip
     write_json(folder / "instances.json", instances)
+    write_origins(folder / "provenance.csv", dict.fromkeys(IDS, AUTOMATIC))
     write_bytes(folder / "params.yaml", b"labels_eval:\n  classes: [cat]\nmasks_export: {}\n")
     return {
         "root": folder / "root",
@@ -86,6 +88,7 @@ def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> d
         "categories": folder / "categories.parquet",
         "ground_truth": folder / "truth",
         **{name: folder / name for name in FOLDERS},
+        "provenance": folder / "provenance.csv",
         "labels_eval": folder / "labels_eval",
         "instances_eval": folder / "instances.json",
         "deeplab_eval": folder / "deeplab_eval",
@@ -119,7 +122,7 @@ def test_gallery_shows_every_stage_of_the_worst_images_first(tmp_path: Path) -> 
 
 def test_numbers_of_the_run_are_on_the_page(tmp_path: Path) -> None:
     page = written(write_run(tmp_path))
-    assert f"{50 + NAMES.index('a2gnn_crf'):.1f}" in page
+    assert f"{50 + NAMES.index('final'):.1f}" in page
     assert "94.3" in page  # 66 of 70
     assert "44.4" in page
     assert "masks_export" in page
@@ -130,6 +133,26 @@ def test_chosen_classes_take_the_headline(tmp_path: Path) -> None:
     page = written(write_run(tmp_path, chosen=True))
     assert "1 chosen classes" in page
     assert "mean of the chosen" in page
+
+
+def test_what_a_person_has_corrected_is_said(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    assert "by hand" not in written(paths).replace("corrections by hand</small>", "")
+    write_origins(paths["provenance"], {name: HUMAN if name in "bc" else AUTOMATIC for name in IDS})
+    page = written(paths)
+    assert "Corrected by hand: 2." in page
+    shown = re.findall(r"<code>(\w)</code>( corrected by hand)?", page)
+    assert [name for name, mark in shown if mark] == ["b", "c"]
+
+
+def test_a_class_that_only_a_person_has_painted_has_a_colour(tmp_path: Path) -> None:
+    paths = write_run(tmp_path, measured=False)
+    names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
+    write_table(paths["categories"], names, CATEGORIES)
+    write_bytes(paths["final"] / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
+    assert "</i>dog</li>" not in written(paths)
+    write_origins(paths["provenance"], {"b": HUMAN})
+    assert "</i>dog</li>" in written(paths)
 
 
 def test_run_without_ground_truth_has_a_page_too(tmp_path: Path) -> None:

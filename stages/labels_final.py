@@ -1,0 +1,107 @@
+"""The final labels: the automatic ones, and in their place what a person has corrected.
+
+A correction, data/corrections/<image_id>.png, is a human label and a declared input of this stage:
+the only masks made by hand that the weakly supervised line may see, and ground truth is none of
+them. No later stage changes one.
+
+Writes
+    labels/<image_id>.png    every training image; an automatic label byte for byte as it was
+    provenance.csv           image_id, origin: human or automatic
+    metrics.json             how many of each, and how much the corrections changed
+"""
+
+import difflib
+import sys
+from pathlib import Path
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from tqdm import tqdm
+
+from stages.io.command import run
+from stages.io.corrections import (
+    AUTOMATIC,
+    HUMAN,
+    correction_files,
+    read_correction,
+    write_origins,
+)
+from stages.io.errors import InputError
+from stages.io.files import write_bytes, write_json
+from stages.io.masks import LabelMap, encode_label_map, read_label_map
+from stages.io.samples import images_of_split
+from stages.io.tables import CATEGORIES, read_rows
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Params:
+    """The section labels_final of params.yaml: no numbers yet."""
+
+
+def labels_final(
+    params: Params,
+    images: Path,
+    categories: Path,
+    labels: Path,
+    corrections: Path,
+    out: Path,
+) -> None:
+    """Put the corrections in the place of the automatic labels.
+
+    Args:
+        params: none.
+        images: images.parquet.
+        categories: categories.parquet.
+        labels: folder of <image_id>.png, the automatic labels.
+        corrections: folder of <image_id>.png, as `stages.io.corrections` has them; may hold none.
+        out: gets labels/, provenance.csv and metrics.json.
+
+    Raises:
+        InputError: an automatic label is missing; a correction is of no training image, or not a
+            label map of its image; or DVC keeps one that is not on the disk.
+    """
+    samples = {sample.image_id: sample for sample in images_of_split(images, Path(), "train")}
+    known = [int(row["category"]) for row in read_rows(categories, CATEGORIES)]
+    by_hand: dict[str, bytes] = {}
+    pixels = changed = 0
+    for name, path in correction_files(corrections).items():
+        if name not in samples:
+            close = difflib.get_close_matches(name, samples, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected an image of {images}"
+            raise InputError(f"{path}: no training image {name!r}; {hint}")
+        corrected = read_correction(path, samples[name].size, known)
+        by_hand[name] = encode_label_map(corrected)
+        pixels += corrected.size
+        changed += _changed_pixels(labels / f"{name}.png", corrected)
+    for name in tqdm(samples, "labels_final", unit="image", disable=not sys.stderr.isatty()):
+        content = by_hand[name] if name in by_hand else _read_bytes(labels / f"{name}.png")
+        write_bytes(out / "labels" / f"{name}.png", content)
+    origins = {name: HUMAN if name in by_hand else AUTOMATIC for name in samples}
+    write_origins(out / "provenance.csv", origins)
+    counts = {
+        "images": len(samples),
+        "human": len(by_hand),
+        "automatic": len(samples) - len(by_hand),
+        "changed_percent_of_human": round(100 * changed / pixels, 2) if pixels else None,
+    }
+    write_json(out / "metrics.json", counts)
+
+
+def _changed_pixels(path: Path, corrected: LabelMap) -> int:
+    """How many pixels of the automatic label at `path` the correction changes."""
+    automatic = read_label_map(path)
+    if automatic.shape != corrected.shape:
+        expected = f"expected {corrected.shape} of its image"
+        raise InputError(f"{path}: size {automatic.shape}; {expected}")
+    return int((automatic != corrected).sum())
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    run(labels_final)
