@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = commands.add_parser("status", help="what `run` would do")
     status.add_argument("target", nargs="*", help="as for run")
 
+    browse = commands.add_parser("browse", help="look at every stage's output, of any revision")
+    browse.add_argument("--port", type=int, default=8800, help="on 127.0.0.1; default 8800")
+
     use = commands.add_parser("use", help="write params.yaml from a preset")
     use.add_argument("preset", help="a file in presets/, such as default")
     use.add_argument("override", nargs="*", help="section.key=value")
@@ -54,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run_command(arguments)
         if arguments.command == "status":
             return status_command(arguments.target)
+        if arguments.command == "browse":
+            return browse_command(arguments.port)
         if arguments.command == "use":
             return use_command(arguments.preset, arguments.override)
         if arguments.command == "memo":
@@ -112,6 +117,13 @@ def status_command(targets: Sequence[str]) -> int:
     check_sections(ROOT)
     print_status(ROOT, make_plan(ROOT, targets))
     return 0
+
+
+def browse_command(port: int) -> int:
+    """`browse`: serve the local page until it is stopped."""
+    from pipelines.browse.server import serve
+
+    return serve(ROOT, port)
 
 
 def use_command(preset: str, overrides: Sequence[str]) -> int:

@@ -215,7 +215,7 @@ def compare_page(
         "changes": comparison.changes,
         "params": changed_params(*stages, stage),
         "code": changed_code(*stages, stage),
-        "numbers": _side_by_side(*numbers),
+        "numbers_differ": _side_by_side(*numbers),
         "measured": _side_by_side(*measured),
         "has_truth": any(layer.name == TRUTH for layer in after.all_layers()),
         "legend": _legend(after),

@@ -1,0 +1,302 @@
+// What the pages do beyond links and forms. Text from the server is only ever set as text.
+"use strict";
+
+const $ = (selector, within = document) => within.querySelector(selector);
+const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+function element(tag, classes, ...children) {
+  const made = document.createElement(tag);
+  if (classes) made.className = classes;
+  made.append(...children);
+  return made;
+}
+
+function address(path, query) {
+  return `${path}?${new URLSearchParams(Object.entries(query).filter(([, value]) => value !== null))}`;
+}
+
+// The opacity of what lies over the photographs, kept from page to page.
+function setUpSlider() {
+  const slider = $("#opacity");
+  const set = (value) => document.documentElement.style.setProperty("--opacity", value / 100);
+  const kept = localStorage.getItem("opacity");
+  if (kept !== null) set(kept);
+  if (!slider) return;
+  if (kept !== null) slider.value = kept;
+  slider.addEventListener("input", () => {
+    set(slider.value);
+    localStorage.setItem("opacity", slider.value);
+  });
+}
+
+function setUpForms() {
+  for (const select of $$("[data-submit]")) {
+    select.addEventListener("change", () => {
+      for (const field of $$("select, input", select.form)) field.disabled = field.value === "";
+      select.form.submit();
+    });
+  }
+}
+
+function isTyping(event) {
+  return event.ctrlKey || event.altKey || event.metaKey ||
+    (event.target instanceof Element && event.target.matches("input, select, textarea"));
+}
+
+// Arrow keys follow the links to the page before and after.
+function setUpKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (isTyping(event)) return;
+    const rel = { ArrowLeft: "prev", ArrowRight: "next", j: "next", k: "prev" }[event.key];
+    const target = rel && $(`a[rel=${rel}]`);
+    if (target) target.click();
+  });
+}
+
+// A picture that the cache does not have.
+function setUpMissing() {
+  document.addEventListener("error", (event) => {
+    if (event.target instanceof HTMLImageElement) event.target.parentElement.classList.add("missing");
+  }, true);
+}
+
+// What a run would do with each stage; asking DVC takes a moment, so it comes after the page.
+async function setUpStates() {
+  if (!$("[data-states]")) return;
+  const answer = await fetch("/states");
+  if (!answer.ok) return;
+  const found = await answer.json();
+  const known = new Set($$("[data-state]").map((cell) => cell.dataset.state));
+  for (const { name, state, reason } of found) {
+    const kind = state.replace(" ", "-");
+    for (const dot of $$(".dot")) {
+      if (dot.dataset.stage !== name) continue;
+      dot.classList.add(kind);
+      dot.append(Object.assign(document.createElementNS("http://www.w3.org/2000/svg", "title"), { textContent: `${state} ${reason}` }));
+    }
+    for (const cell of $$("[data-state]")) {
+      if (cell.dataset.state !== name) continue;
+      cell.classList.add(kind);
+      cell.textContent = state;
+      if (reason) cell.after(element("span", "soft", ` ${reason}`));
+    }
+  }
+  const never = found.filter(({ name }) => !known.has(name)).map(({ name }) => name);
+  if (never.length) $("#pending").textContent = `Never run: ${never.join(", ")}`;
+}
+
+// Links of the card under the pointer stand out.
+function setUpGraph() {
+  for (const card of $$(".card")) {
+    const mark = (on) => {
+      for (const link of $$(".link")) {
+        const touches = [link.dataset.from, link.dataset.to].includes(card.dataset.group);
+        link.classList.toggle("near", on && touches);
+      }
+    };
+    card.addEventListener("pointerenter", () => mark(true));
+    card.addEventListener("pointerleave", () => mark(false));
+  }
+}
+
+// The same place in every picture of an image; a click on a graph asks for its affinities there.
+function setUpViews() {
+  const views = $$("#views .tile");
+  if (!views.length) return;
+  const crosses = views.map((view) => {
+    const cross = element("span", "cross");
+    cross.hidden = true;
+    $(".picture", view).append(cross);
+    return cross;
+  });
+  const place = (event, view) => {
+    const box = $(".picture", view).getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  };
+  for (const view of views) {
+    const picture = $(".picture", view);
+    picture.addEventListener("pointermove", (event) => {
+      const [x, y] = place(event, view);
+      for (const cross of crosses) {
+        cross.hidden = false;
+        cross.style.left = `${100 * x}%`;
+        cross.style.top = `${100 * y}%`;
+      }
+    });
+    picture.addEventListener("pointerleave", () => crosses.forEach((cross) => { cross.hidden = true; }));
+    if (!view.classList.contains("graph")) continue;
+    picture.addEventListener("click", (event) => {
+      const [x, y] = place(event, view);
+      const over = $(".over", view);
+      const wanted = new URL(over.src);
+      wanted.searchParams.set("x", Math.floor(x * view.dataset.width));
+      wanted.searchParams.set("y", Math.floor(y * view.dataset.height));
+      over.src = wanted;
+    });
+  }
+}
+
+// Lines of JSON as they come.
+async function* linesOf(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    yield parts.map((part) => JSON.parse(part));
+  }
+}
+
+function picture(photograph, over) {
+  const box = element("span", "picture");
+  const below = element("img");
+  below.alt = "";
+  below.src = photograph;
+  below.addEventListener("load", () => {
+    box.style.aspectRatio = `${below.naturalWidth} / ${below.naturalHeight}`;
+  });
+  box.style.aspectRatio = "4 / 3";
+  const above = element("img", "over");
+  above.alt = "";
+  if (over) above.src = over;
+  box.append(below, ...(over ? [above] : []));
+  return box;
+}
+
+const percent = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} %`);
+
+// A list that is sorted anew while its numbers come in, and shown page by page.
+class Ranking {
+  constructor({ place, pager, progress, count, draw, orders }) {
+    Object.assign(this, { place, pager, progress, count, draw, orders });
+    this.rows = [];
+    this.page = 1;
+    this.size = 20;
+    this.shown = "";
+  }
+
+  async read(path, sort) {
+    this.sort = sort;
+    let last = 0;
+    for await (const found of linesOf(path)) {
+      this.rows.push(...found);
+      this.progress.textContent = this.rows.length < this.count ? `${this.rows.length} of ${this.count} measured` : "";
+      if (performance.now() - last > 600) {
+        this.show();
+        last = performance.now();
+      }
+    }
+    this.progress.textContent = `${this.rows.length} measured`;
+    this.show();
+    document.body.dataset.ready = "true";
+  }
+
+  resort(sort) {
+    this.sort = sort;
+    this.page = 1;
+    this.show();
+  }
+
+  turn(step) {
+    const pages = Math.max(Math.ceil(this.rows.length / this.size), 1);
+    this.page = Math.min(Math.max(this.page + step, 1), pages);
+    this.show();
+    this.place.scrollIntoView();
+  }
+
+  show() {
+    const order = this.orders[this.sort];
+    this.rows.sort((a, b) => order(a) - order(b) || (a.image_id < b.image_id ? -1 : 1));
+    const part = this.rows.slice((this.page - 1) * this.size, this.page * this.size);
+    const key = JSON.stringify([this.page, part]);
+    if (key !== this.shown) {
+      this.shown = key;
+      for (const row of $$(".row:not(.head)", this.place)) row.remove();
+      this.place.append(...part.map((row) => this.draw(row)));
+    }
+    const pages = Math.max(Math.ceil(this.rows.length / this.size), 1);
+    const button = (text, step) => {
+      const made = element("button", "", text);
+      made.type = "button";
+      made.addEventListener("click", () => this.turn(step));
+      return made;
+    };
+    this.pager.replaceChildren(...(pages > 1 ? [button("←", -1), ` page ${this.page} of ${pages} `, button("→", 1)] : []));
+  }
+
+  keys(event) {
+    if (isTyping(event)) return;
+    if (event.key === "ArrowLeft") this.turn(-1);
+    if (event.key === "ArrowRight") this.turn(1);
+  }
+}
+
+const high = (value, missing = -Infinity) => -(value ?? missing);
+
+function setUpComparison() {
+  const place = $("#comparison");
+  if (!place) return;
+  const { layer, first, second } = place.dataset;
+  const draw = (row) => {
+    const id = row.image_id;
+    const link = element("a", "", id);
+    link.href = address("/image", { id, rev: second === "workspace" ? null : second });
+    const facts = element("div", "facts", link);
+    if (row.error) {
+      facts.append(element("div", "down", row.error));
+      return element("div", "row", facts);
+    }
+    facts.append(element("div", "", `${row.pixels} pixels, ${percent(row.share)}`));
+    facts.append(element("div", "", `IoU of the two ${percent(row.iou)}`));
+    if (row.gain !== null) {
+      facts.append(element("div", "", `mIoU ${percent(row.first)} → ${percent(row.second)}`));
+      facts.append(element("div", row.gain < 0 ? "down" : "up", `${row.gain > 0 ? "+" : ""}${row.gain.toFixed(1)}`));
+    }
+    const shot = (rev) => address("/photograph", { id, rev, side: 400 });
+    const over = (rev) => address("/layer", { name: layer, id, rev, side: 400 });
+    const before = picture(shot(second), over(first));
+    const after = picture(shot(second), over(second));
+    after.classList.add("second");
+    const under = element("img", "over first");
+    under.src = over(first);
+    under.alt = "";
+    under.hidden = true;
+    after.append(under);
+    const changed = picture(shot(second), address("/difference", { layer, id, first, second, side: 400 }));
+    return element("div", "row", facts, before, after, changed);
+  };
+  const ranking = new Ranking({
+    place, draw, pager: $("#rows-pager"), progress: $("#progress"), count: Number(place.dataset.count),
+    orders: {
+      loss: (row) => row.gain ?? Infinity,
+      gain: (row) => high(row.gain),
+      pixels: (row) => high(row.pixels),
+      iou: (row) => row.iou ?? Infinity,
+      image_id: () => 0,
+    },
+  });
+  const sort = $("#sort");
+  sort.addEventListener("change", () => ranking.resort(sort.value));
+  document.addEventListener("keydown", (event) => {
+    ranking.keys(event);
+    if (isTyping(event) || (event.key !== "f" && event.key !== " ")) return;
+    event.preventDefault();
+    const on = !place.classList.contains("flicker");
+    place.classList.toggle("flicker", on);
+    for (const under of $$(".second .first", place)) under.hidden = !on;
+  });
+  ranking.read(address("/compare/scores", { layer, first, second }), sort.value);
+}
+
+setUpSlider();
+setUpForms();
+setUpKeys();
+setUpMissing();
+setUpStates();
+setUpGraph();
+setUpViews();
+setUpComparison();
