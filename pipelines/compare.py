@@ -1,6 +1,6 @@
 """Two revisions of a layer: which images differ, by how much, and what was changed to get there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.layers import TRUTH, Catalogue, Kind, Layer
 from pipelines.objects import MissingObject
-from pipelines.revisions import Record
+from pipelines.revisions import Record, upstream
 from stages.io.errors import InputError
 from stages.io.masks import LabelMap, read_label_map
 from stages.io.scores import image_miou
@@ -204,20 +204,10 @@ def changed_code(
 
 def _lineage(stages: Mapping[str, Record], name: str) -> list[str]:
     """The stage and all above it, nearest first."""
+    above = upstream(stages)
     found: dict[str, None] = {}
-    waiting: Sequence[str] = [name] if name in stages else []
+    waiting = [name] if name in stages else []
     while waiting:
         found |= dict.fromkeys(waiting)
-        deps = {path for stage in waiting for path in stages[stage].data}
-        waiting = [
-            other.name
-            for other in stages.values()
-            if other.name not in found
-            and any(touch(out, dep) for out in other.outs for dep in deps)
-        ]
+        waiting = [other for stage in waiting for other in above[stage] if other not in found]
     return list(found)
-
-
-def touch(out: str, dep: str) -> bool:
-    """Whether a stage that reads `dep` reads a part of the output `out`."""
-    return out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/")

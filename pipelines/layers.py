@@ -132,7 +132,7 @@ class Catalogue:
         raise InputError(f"layer {name!r}: not in {self.revision.name}")
 
     def all_layers(self) -> list[Layer]:
-        """Of every stage, in the order of dvc.lock."""
+        """Of every stage, each after those it reads."""
         return [layer for stage in self.revision.stages for layer in self.layers(stage)]
 
     def place(self, layer: Layer, image_id: str) -> Path | None:

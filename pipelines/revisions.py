@@ -59,7 +59,7 @@ class Revision:
         commit: its hash; None for the workspace.
         when: of the commit; of the writing of dvc.lock for the workspace.
         title: first line of the commit's message.
-        stages: by name, in the order of dvc.lock.
+        stages: by name, each after those it reads.
     """
 
     name: str
@@ -99,6 +99,26 @@ def read_revision(root: Path, name: str = WORKSPACE) -> Revision:
     commit = resolve(root, name)
     when, title = _described(root, commit)
     return Revision(name, commit, when, title, _recorded(root.resolve(), commit))
+
+
+def upstream(stages: Mapping[str, Record]) -> dict[str, list[str]]:
+    """The stages whose outputs each one reads, in whole or in part."""
+    owners = [(out, record.name) for record in stages.values() for out in record.outs]
+    return {
+        name: list(
+            dict.fromkeys(
+                owner
+                for dep in record.data
+                for out, owner in owners
+                if owner != name and _touch(out, dep)
+            )
+        )
+        for name, record in stages.items()
+    }
+
+
+def _touch(out: str, dep: str) -> bool:
+    return out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/")
 
 
 def resolve(root: Path, name: str) -> str:
@@ -187,9 +207,21 @@ def _git(root: Path, *words: str) -> str | None:
 def _parse(text: str, name: str) -> dict[str, Record]:
     try:
         stages = YAML(typ="safe").load(text)["stages"]
-        return {str(stage): _record(str(stage), entry) for stage, entry in stages.items()}
+        records = {str(stage): _record(str(stage), entry) for stage, entry in stages.items()}
     except (YAMLError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{name}: not a dvc.lock of DVC 3: {error}") from error
+    above = upstream(records)
+    ordered: dict[str, Record] = {}
+
+    def add(stage: str, below: tuple[str, ...] = ()) -> None:
+        if stage not in ordered and stage not in below:
+            for other in above[stage]:
+                add(other, (*below, stage))
+            ordered[stage] = records[stage]
+
+    for stage in records:
+        add(stage)
+    return ordered
 
 
 def _record(name: str, entry: Mapping[str, Any]) -> Record:

@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.compare import touch
-from pipelines.revisions import Record
+from pipelines.revisions import Record, upstream
 
 WIDTH, GAP, ROW_GAP = 208, 22, 44
 HEAD, LINE = 62, 17  # heights: of a card, and of each member listed in it
@@ -37,7 +36,7 @@ def draw_graph(stages: Mapping[str, Record]) -> Picture:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in stages:
         groups[name.partition("@")[0]].append(name)
-    above = _above(stages)
+    above = upstream(stages)
     rows = _rows(groups, above)
     widest = max((len(row) for row in rows), default=1)
     width = widest * (WIDTH + GAP) + GAP
@@ -64,17 +63,6 @@ def draw_graph(stages: Mapping[str, Record]) -> Picture:
 
 def _height(members: Sequence[str]) -> float:
     return HEAD + (LINE * len(members) + 6 if len(members) > 1 else 0)
-
-
-def _above(stages: Mapping[str, Record]) -> dict[str, list[str]]:
-    """The stages whose outputs each one reads."""
-    owners = [(out, record.name) for record in stages.values() for out in record.outs]
-    return {
-        name: sorted(
-            {owner for dep in record.data for out, owner in owners if touch(out, dep)} - {name}
-        )
-        for name, record in stages.items()
-    }
 
 
 def _rows(
