@@ -124,9 +124,11 @@ def import_folder(root: Path, catalogue: Catalogue, folder: Path) -> list[Correc
     found: list[Correction] = []
     contents: dict[str, bytes] = {}
     for path in sorted((folder / CLASSES).iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") and path.stem not in catalogue.images:
             continue  # such as .DS_Store
         image_id = _image_of(path, catalogue)
+        if _is_untouched(path, folder / EXPORTED / path.name):
+            continue
         labels = read_coloured(path, table, catalogue.images[image_id].size)
         pixels = int((labels != _exported(catalogue, folder, image_id)).sum())
         if pixels:
@@ -220,6 +222,11 @@ def _image_of(path: Path, catalogue: Catalogue) -> str:
     if catalogue.splits[image_id] != "train":
         raise InputError(f"{path}: a validation image; only training images can be corrected")
     return image_id
+
+
+def _is_untouched(mask: Path, exported: Path) -> bool:
+    """The same bytes; a mask that was left in our colours beside a new labelmap.txt is as well."""
+    return exported.exists() and mask.read_bytes() == exported.read_bytes()
 
 
 def _exported(catalogue: Catalogue, folder: Path, image_id: str) -> LabelMap:
