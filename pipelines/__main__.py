@@ -1,4 +1,4 @@
-"""Run the graph and look at it: `python -m pipelines run`, `status`, `use PRESET`, `deps`."""
+"""Run the graph and look at it: `python -m pipelines run`, `status`, `use PRESET`, `review`."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.reviewing import add_review, review_command
 from stages.io.errors import InputError
 
 ROOT = Path()
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify.add_argument("target", nargs="*", help="as for run")
     verify.add_argument("--share", type=_share, default=0.01, help="of the results; default 0.01")
 
+    add_review(commands)
+
     deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
     deps.add_argument("--fix", action="store_true", help="write them")
 
@@ -65,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.kind == "gc":
                 return sweep_command(arguments.days, arguments.gigabytes)
             return verify_command(arguments.target, arguments.share)
+        if arguments.command == "review":
+            return review_command(ROOT, arguments)
         return deps_command(fix=arguments.fix)
     except InputError as error:
         print(error, file=sys.stderr)

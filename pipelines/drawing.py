@@ -82,7 +82,8 @@ def draw(
     elif layer.kind is Kind.INSTANCES:
         picture = _instances(catalogue, place, image_id)
     else:
-        picture = np.array(Image.open(place).convert("RGBA"))
+        with Image.open(place) as image:
+            picture = np.array(image.convert("RGBA"))
     return _smaller(picture, side)
 
 

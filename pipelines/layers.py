@@ -212,17 +212,22 @@ class Catalogue:
 
 def _kind_of(suffix: str, place: Path | None) -> Kind | None:
     if suffix == ".npz":
+        if place is None:
+            return Kind.SCORES
         try:
-            held = zipfile.ZipFile(place).namelist() if place else ["scores.npy"]
+            with zipfile.ZipFile(place) as archive:
+                held = archive.namelist()
         except (OSError, zipfile.BadZipFile):
             return None
         return Kind.SCORES if "scores.npy" in held else Kind.GRAPH if "edges.npy" in held else None
     if suffix == ".png":
+        if place is None:
+            return Kind.LABELS
         try:
-            mode = Image.open(place).mode if place else "P"
+            with Image.open(place) as image:
+                return Kind.LABELS if image.mode in ("P", "L") else Kind.PICTURE
         except (OSError, UnidentifiedImageError):
             return None
-        return Kind.LABELS if mode in ("P", "L") else Kind.PICTURE
     return Kind.PICTURE
 
 

@@ -1,0 +1,224 @@
+"""How far the labels of an image are to be doubted, told without ground truth."""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from pipelines.layers import Catalogue, Kind, Layer
+from stages.io.errors import InputError
+from stages.io.maps import ScoreMap, read_score_map
+from stages.io.masks import UNKNOWN, LabelMap, read_label_map
+from stages.io.parallel import default_workers
+from stages.io.samples import Box
+
+#: Whose labels are held against one another, and whose scores are looked at.
+SOURCES = ("seeds_fuse/fused", "walk_label/labels", "a2gnn_label/labels")
+SCORES = "a2gnn_label/maps"
+#: The labels that a network is trained on; the first that a revision has.
+FINAL = ("labels_final/labels", "crf_refine/a2gnn")
+
+Measure = Literal["disagreement", "entropy", "unfilled"]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Reasons to doubt the labels of one image, each in percent; None where it cannot be told.
+
+    Attributes:
+        image_id: of the image.
+        disagreement: see `disagreement`, between `SOURCES`.
+        entropy: see `entropy`, of `SCORES`.
+        unfilled: see `unfilled`, of the final labels.
+    """
+
+    image_id: str
+    disagreement: float | None
+    entropy: float | None
+    unfilled: float | None
+
+
+def final_layer(catalogue: Catalogue) -> Layer:
+    """The final labels of a revision.
+
+    Raises:
+        InputError: it has none.
+    """
+    for name in FINAL:
+        layer = _layer(catalogue, name, Kind.LABELS)
+        if layer is not None:
+            return layer
+    raise InputError(f"{catalogue.revision.name}: has no final labels, neither of {FINAL}")
+
+
+def doubt(catalogue: Catalogue, image_id: str) -> Doubt:
+    """The doubt about one image; what the revision has no labels or scores for is None.
+
+    Raises:
+        MissingObject: a file is in no cache.
+        InputError: a file cannot be read, or two differ in size.
+    """
+    return doubt_of_files(*_evidence(catalogue, [image_id])[0])
+
+
+def doubt_of_files(
+    image_id: str,
+    sources: Sequence[Path],
+    scores: Path | None,
+    final: Path | None,
+    boxes: Sequence[Box],
+) -> Doubt:
+    """`doubt` from the files themselves; a plain function, to be called anywhere.
+
+    Args:
+        image_id: of the image.
+        sources: label maps of `SOURCES`, as many as there are.
+        scores: a score map.
+        final: the final label map.
+        boxes: of the image.
+
+    Raises:
+        InputError: a file cannot be read, or two differ in size.
+    """
+    maps = [read_label_map(path) for path in sources]
+    if len({labels.shape for labels in maps}) > 1:
+        found = ", ".join(
+            f"{path} {labels.shape}" for path, labels in zip(sources, maps, strict=True)
+        )
+        raise InputError(f"image {image_id!r}: label maps of different sizes: {found}")
+    return Doubt(
+        image_id,
+        disagreement(maps),
+        None if scores is None else entropy(read_score_map(scores)),
+        None if final is None else unfilled(read_label_map(final), boxes),
+    )
+
+
+def worst_first(catalogue: Catalogue, by: Measure) -> list[Doubt]:
+    """The doubt about every image that has final labels, the largest `by` first, None last.
+
+    Images with the same value come in alphabetical order.
+
+    Raises:
+        MissingObject: a file is in no cache.
+        InputError: no final labels; a file cannot be read, or two differ in size.
+    """
+    work = _evidence(catalogue, final_layer(catalogue).files)
+    # threads: reading a PNG takes most of the time and lets the others run
+    with ThreadPoolExecutor(default_workers()) as pool:
+        found = list(_bar(pool.map(lambda item: doubt_of_files(*item), work), len(work)))
+
+    def order(one: Doubt) -> tuple[float, str]:
+        value: float | None = getattr(one, by)
+        return (math.inf if value is None else -value), one.image_id
+
+    return sorted(found, key=order)
+
+
+def disagreement(maps: Sequence[LabelMap]) -> float | None:
+    """Percent of the pixels on which not all label maps say the same.
+
+    Only the pixels that are known in every one of the maps count, so that a source that leaves
+    most of an image unknown is held against the others where it dares to speak.
+
+    Args:
+        maps: uint8 [H, W], of one size; 255 is unknown.
+
+    Returns:
+        None with fewer than two maps, or without a pixel that is known in all.
+    """
+    if len(maps) < 2:
+        return None
+    known = np.ones(maps[0].shape, dtype=bool)
+    differs = np.zeros(maps[0].shape, dtype=bool)
+    for labels in maps:
+        known &= labels != UNKNOWN
+        differs |= labels != maps[0]
+    count = np.count_nonzero(known)
+    return 100 * np.count_nonzero(differs & known) / count if count else None
+
+
+def entropy(scores: ScoreMap) -> float | None:
+    """Mean entropy of the cells' class distributions, in percent of its largest possible value.
+
+    The scores of a cell are divided by their sum; a cell without any score is left out.
+
+    Returns:
+        None with fewer than two classes, or when no cell has a score.
+    """
+    classes = len(scores.classes)
+    if classes < 2:
+        return None
+    values = scores.scores.reshape(classes, -1).astype(np.float32).clip(0)
+    total = values.sum(axis=0)
+    held = total > 0
+    if not held.any():
+        return None
+    share = values[:, held] / total[held]
+    # 0 log 0 = 0
+    spread = -(share * np.log(share, where=share > 0, out=np.zeros_like(share))).sum(axis=0)
+    return float(100 * spread.mean(dtype=np.float64) / math.log(classes))
+
+
+def unfilled(labels: LabelMap, boxes: Iterable[Box]) -> float | None:
+    """How far the labels of a box fall short of its sides; of the worst box, in percent.
+
+    A good mask touches all four sides of its box. Of each box: the part of its area that is
+    outside the smallest rectangle around the pixels of its class inside it; 100 when there are
+    none. A pixel is inside when its centre is.
+
+    Returns:
+        None when no box holds a pixel's centre inside the image.
+    """
+    worst: float | None = None
+    for box in boxes:
+        x0, y0, x1, y1 = (max(math.ceil(side - 0.5), 0) for side in box.corners)
+        mask = labels[y0:y1, x0:x1] == box.category
+        if mask.size == 0:
+            continue
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        covered = 0
+        if rows.size:
+            covered = int((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
+        worst = max(worst or 0.0, 100 * (1 - covered / mask.size))
+    return worst
+
+
+_Evidence = tuple[str, list[Path], Path | None, Path | None, tuple[Box, ...]]
+
+
+def _evidence(catalogue: Catalogue, image_ids: Iterable[str]) -> list[_Evidence]:
+    """The arguments of `doubt_of_files` for each image."""
+    sources = [_layer(catalogue, name, Kind.LABELS) for name in SOURCES]
+    scores = _layer(catalogue, SCORES, Kind.SCORES)
+    final = next(filter(None, (_layer(catalogue, name, Kind.LABELS) for name in FINAL)), None)
+
+    def place(layer: Layer | None, image_id: str) -> Path | None:
+        return None if layer is None else catalogue.place(layer, image_id)
+
+    found: list[_Evidence] = []
+    for image_id in image_ids:
+        places = [place(layer, image_id) for layer in sources]
+        maps = [path for path in places if path is not None]
+        boxes = catalogue.boxes.get(image_id, ())
+        found.append((image_id, maps, place(scores, image_id), place(final, image_id), boxes))
+    return found
+
+
+def _layer(catalogue: Catalogue, name: str, kind: Kind) -> Layer | None:
+    try:
+        layer = catalogue.layer(name)
+    except InputError:
+        return None
+    return layer if layer.kind is kind else None
+
+
+def _bar(found: Iterable[Doubt], total: int) -> Iterable[Doubt]:
+    silent = not sys.stderr.isatty()
+    return tqdm(found, total=total, desc="doubt", unit="image", disable=silent)

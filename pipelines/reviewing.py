@@ -1,0 +1,147 @@
+"""The command `review`: which images to correct by hand, out to a tool and back."""
+
+import argparse
+import csv
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.io.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.layers import Catalogue
+
+MEASURES = ("disagreement", "entropy", "unfilled")
+VERDICTS = ("good", "bad", "to-correct")
+
+
+def add_review(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `review` to the command line."""
+    review = commands.add_parser("review", help="choose images and correct their labels by hand")
+    kinds = review.add_subparsers(dest="kind", required=True)
+    rank = kinds.add_parser("rank", help="images to look at, the most doubtful first, as CSV")
+    rank.add_argument("--by", choices=MEASURES, default="disagreement", help="in percent")
+    rank.add_argument("--most", type=int, metavar="N", help="only the first N")
+    rank.add_argument("--rev", default="workspace", help="a commit or an experiment")
+    mark = kinds.add_parser("mark", help="remember what you think of an image's labels")
+    mark.add_argument("image", metavar="IMAGE")
+    mark.add_argument("mark", choices=(*VERDICTS, "none"))
+    export = kinds.add_parser("export", help="images and labels as a folder for CVAT")
+    export.add_argument("folder", nargs="?", type=Path, metavar="FOLDER")
+    export.add_argument("image", nargs="*", metavar="IMAGE")
+    export.add_argument("--marked", choices=VERDICTS, help="the images with this mark")
+    export.add_argument("--rev", default="workspace", help="a commit or an experiment")
+    export.add_argument("--layer", help="default: the final labels")
+    export.add_argument("--csv", type=Path, metavar="FILE", help="save the marks to a file")
+    back = kinds.add_parser("import", help="make corrections of the labels edited in a folder")
+    back.add_argument("folder", type=Path, metavar="FOLDER")
+    remove = kinds.add_parser("remove", help="take corrections back")
+    remove.add_argument("image", nargs="+", metavar="IMAGE")
+
+
+def review_command(root: Path, arguments: argparse.Namespace) -> int:
+    """`review`: returns the exit code."""
+    from pipelines.objects import MissingObject
+
+    command = {
+        "rank": rank_command,
+        "mark": mark_command,
+        "export": export_command,
+        "import": import_command,
+        "remove": remove_command,
+    }[arguments.kind]
+    try:
+        command(root, arguments)
+    except MissingObject as error:
+        raise InputError(str(error)) from error
+    except BrokenPipeError:  # `review rank | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def rank_command(root: Path, arguments: argparse.Namespace) -> None:
+    """`review rank`: a CSV on stdout."""
+    from pipelines.doubt import worst_first
+
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    found = worst_first(_catalogue(root, arguments.rev), arguments.by)
+    rows.writerow(["image_id", *MEASURES])
+    for one in found[: arguments.most]:
+        values = [getattr(one, measure) for measure in MEASURES]
+        rows.writerow(
+            [one.image_id, *("" if value is None else f"{value:.2f}" for value in values)]
+        )
+    sys.stdout.flush()
+
+
+def mark_command(root: Path, arguments: argparse.Namespace) -> None:
+    """`review mark`: of the final labels in the workspace."""
+    from pipelines.corrections import check_known
+    from pipelines.doubt import final_layer
+    from pipelines.marks import Marks, Verdict
+
+    layer = final_layer(_catalogue(root))
+    check_known(arguments.image, layer.files, f"layer {layer.name!r}")
+    verdict = None if arguments.mark == "none" else Verdict(arguments.mark)
+    Marks(root).set(arguments.image, verdict, layer.files[arguments.image][1])
+
+
+def export_command(root: Path, arguments: argparse.Namespace) -> None:
+    """`review export`: a folder of images, or the marks as a CSV."""
+    from pipelines.doubt import final_layer
+    from pipelines.exchange import export_folder
+    from pipelines.marks import Marks
+
+    if arguments.csv:
+        if arguments.folder or arguments.marked:
+            raise InputError("review export: expected --csv FILE alone, or a folder")
+        print(f"{arguments.csv}: {Marks(root).save_csv(arguments.csv)} marks")
+        return
+    if not arguments.folder or not (arguments.image or arguments.marked):
+        raise InputError("review export: expected FOLDER and IMAGE..., or FOLDER --marked MARK")
+    catalogue = _catalogue(root, arguments.rev)
+    final = final_layer(catalogue)
+    layer = catalogue.layer(arguments.layer) if arguments.layer else final
+    images = dict.fromkeys(arguments.image)
+    stale = 0
+    for mark in Marks(root).read().values():
+        if mark.verdict == arguments.marked and mark.image_id in final.files:
+            if mark.is_stale(final.files[mark.image_id][1]):
+                stale += 1
+            else:
+                images[mark.image_id] = None
+    export_folder(catalogue, list(images), layer, arguments.folder)
+    print(f"{arguments.folder}: {len(images)} images")
+    if stale:
+        print(f"left out: {stale} marks of labels that are others now; name the images to export")
+
+
+def import_command(root: Path, arguments: argparse.Namespace) -> None:
+    """`review import`: corrections, and what to run next."""
+    from pipelines.exchange import import_folder
+
+    found = import_folder(root, _catalogue(root), arguments.folder)
+    for one in found:
+        print(f"{one.path}: {one.pixels} pixels changed ({one.share:.2f} %)")
+    if found:
+        print("now: python -m pipelines run; git add data/corrections")
+    else:
+        print(f"{arguments.folder}: no label was edited")
+
+
+def remove_command(root: Path, arguments: argparse.Namespace) -> None:
+    """`review remove`: the automatic labels come back with the next run."""
+    from pipelines.corrections import remove_corrections
+
+    images = list(dict.fromkeys(arguments.image))
+    remove_corrections(root, images)
+    print(f"{len(images)} corrections removed; now: python -m pipelines run")
+
+
+def _catalogue(root: Path, revision: str = "workspace") -> "Catalogue":
+    from pipelines.layers import Catalogue
+    from pipelines.objects import Objects
+    from pipelines.revisions import read_revision
+
+    return Catalogue(Objects(root), read_revision(root, revision))

@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipelines.doubt import Doubt, disagreement, doubt, entropy, final_layer, unfilled, worst_first
+from pipelines.layers import Catalogue
+from pipelines.objects import Objects
+from pipelines.revisions import read_revision
+from stages.io.errors import InputError
+from stages.io.maps import ScoreMap, encode_score_map
+from stages.io.masks import encode_label_map
+from stages.io.samples import Box
+from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
+from tests.reference import doubt as reference
+
+SIZE = (9, 11)
+LABELS = arrays(np.uint8, SIZE, elements=st.sampled_from([0, 1, 2, 255]))
+SIDES = st.floats(-3, 14, width=16)
+CORNERS = st.tuples(st.integers(1, 2), SIDES, SIDES, SIDES, SIDES)
+
+
+def plain(*rows: str) -> np.ndarray:
+    values = {".": 0, "a": 1, "b": 2, "?": 255}
+    return np.array([[values[letter] for letter in row] for row in rows], dtype=np.uint8)
+
+
+@given(st.lists(LABELS, max_size=3))
+def test_disagreement_is_that_of_the_reference(maps: list[np.ndarray]) -> None:
+    assert disagreement(maps) == reference.disagreement(maps)
+
+
+@given(
+    arrays(
+        np.float16,
+        st.tuples(st.integers(1, 4), st.just(3), st.just(4)),
+        elements=st.one_of(st.just(0), st.floats(0, 1, width=16)),
+    )
+)
+def test_entropy_is_that_of_the_reference(scores: np.ndarray) -> None:
+    size = (scores.shape[1] * 2, scores.shape[2] * 2)
+    found = entropy(ScoreMap(scores, np.arange(len(scores)), size, 2))
+    expected = reference.entropy(scores)
+    assert found == (None if expected is None else pytest.approx(expected, abs=1e-3))
+
+
+@given(LABELS, st.lists(CORNERS, max_size=3))
+def test_unfilled_is_that_of_the_reference(labels: np.ndarray, found: list[tuple]) -> None:
+    ordered = [
+        (label, min(x), min(y), max(x), max(y))
+        for label, x, y in ((label, (x0, x1), (y0, y1)) for label, x0, y0, x1, y1 in found)
+    ]
+    boxes = [Box(number, *box) for number, box in enumerate(ordered)]
+    expected = reference.unfilled(labels, ordered)
+    assert unfilled(labels, boxes) == (None if expected is None else pytest.approx(expected))
+
+
+def test_only_pixels_that_all_know_are_held_against_one_another() -> None:
+    assert disagreement([plain("aa??"), plain("ab?a"), plain("aaaa")]) == 50
+    assert disagreement([plain("??"), plain("aa")]) is None
+    assert disagreement([plain("aa")]) is None
+
+
+def test_even_odds_are_the_largest_entropy_and_certainty_none() -> None:
+    even = ScoreMap(np.full((2, 1, 1), 0.5, np.float16), np.array([0, 1]), (4, 4), 4)
+    certain = ScoreMap(np.array([[[1]], [[0]]], np.float16), np.array([0, 1]), (4, 4), 4)
+    assert entropy(even) == pytest.approx(100)
+    assert entropy(certain) == 0
+
+
+def test_the_box_that_is_filled_least_counts() -> None:
+    labels = plain("aa..", "....", "...b", "...b")
+    full, half, empty = (Box(0, 1, 0, 0, 2, 1), Box(1, 2, 2, 2, 4, 4), Box(2, 2, 0, 0, 2, 2))
+    assert unfilled(labels, [full]) == 0
+    assert unfilled(labels, [full, half]) == 50
+    assert unfilled(labels, [full, empty, half]) == 100
+    assert unfilled(labels, []) is None
+
+
+def scores(probability: float) -> bytes:
+    values = np.full((2, 1, 1), probability, np.float16)
+    values[0] = 1 - probability
+    return encode_score_map(ScoreMap(values, np.array([0, 1]), (4, 4), 4))
+
+
+def made(repository: MadeRepository, final: str = "data/labels_final/labels") -> Catalogue:
+    """Images "calm" and "wild", whose sources disagree in a quarter; and "bare", without boxes."""
+    black = np.zeros((4, 4, 3), np.uint8)
+    scenes, dataset = dataset_stage(
+        dict.fromkeys(("calm", "wild", "bare"), black),
+        boxes={"calm": [(1, 0, 0, 2, 4)], "wild": [(1, 0, 0, 4, 4)]},
+    )
+    half = plain("aa..", "aa..", "aa..", "aa..")
+    seeds = plain("a?..", "aa.?", "aa..", "aa..")
+    other = plain("aabb", "aabb", "aa..", "aa..")
+    stages = {"scenes": scenes, "dataset": dataset}
+    for name, wild in (("seeds_fuse/fused", seeds), ("walk_label/labels", other)):
+        files = {"calm": half, "wild": wild, "bare": half * 0}
+        folder = {f"{image_id}.png": encode_label_map(labels) for image_id, labels in files.items()}
+        stages[name.split("/")[0]] = Made({f"data/{name}": folder})
+    labels = {f"{name}.png": encode_label_map(half) for name in ("calm", "wild")}
+    labels["bare.png"] = encode_label_map(half * 0)
+    maps = {"calm.npz": scores(0.01), "wild.npz": scores(0.4)}
+    stages["a2gnn_label"] = Made({"data/a2gnn_label/labels": labels, "data/a2gnn_label/maps": maps})
+    stages[final.split("/")[1]] = Made({final: labels})
+    repository.record(stages)
+    return Catalogue(Objects(repository.root), read_revision(repository.root))
+
+
+def test_the_image_whose_sources_disagree_comes_first(tmp_path: Path) -> None:
+    catalogue = made(MadeRepository(tmp_path))
+    wild = doubt(catalogue, "wild")
+    assert wild.disagreement == pytest.approx(100 * 3 / 14)
+    assert wild.entropy == pytest.approx(97.1, abs=0.1)
+    assert wild.unfilled == 50
+    calm = doubt(catalogue, "calm")
+    assert (calm.disagreement, calm.unfilled) == (0, 0)
+    assert calm.entropy is not None
+    assert calm.entropy < 10
+    bare = doubt(catalogue, "bare")
+    assert bare == Doubt("bare", 0, None, None)
+    assert worst_first(catalogue, "disagreement") == [wild, bare, calm]
+    assert worst_first(catalogue, "unfilled") == [wild, calm, bare], "what cannot be told is last"
+
+
+def test_the_labels_before_the_corrections_are_taken_where_there_are_no_others(
+    tmp_path: Path,
+) -> None:
+    catalogue = made(MadeRepository(tmp_path), "data/crf_refine/a2gnn")
+    assert final_layer(catalogue).name == "crf_refine/a2gnn"
+    assert doubt(catalogue, "wild").unfilled == 50
+
+
+def test_a_revision_without_labels_is_told_in_one_line(tmp_path: Path) -> None:
+    repository = MadeRepository(tmp_path)
+    scenes, dataset = dataset_stage({"one": np.zeros((4, 4, 3), np.uint8)})
+    repository.record({"scenes": scenes, "dataset": dataset})
+    catalogue = Catalogue(Objects(tmp_path), read_revision(tmp_path))
+    assert doubt(catalogue, "one") == Doubt("one", None, None, None)
+    with pytest.raises(InputError, match=r"workspace: has no final labels"):
+        worst_first(catalogue, "entropy")
