@@ -91,6 +91,10 @@ class Marks:
                 marks[image_id] = Mark(image_id, verdict, datetime.now(UTC), labels)
             write_bytes(self.path, _text(marks).encode())
 
+    def text(self) -> str:
+        """All marks as CSV; errors as `read`."""
+        return _text(self.read())
+
     def save_csv(self, path: Path) -> int:
         """Write all marks to a file of the same columns; returns how many.
 

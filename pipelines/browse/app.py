@@ -19,13 +19,17 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from jinja2 import StrictUndefined
+from pydantic import BaseModel
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines import drawing
 from pipelines.browse import pages
 from pipelines.browse.library import Library
 from pipelines.compare import Comparison
+from pipelines.doubt import doubt, final_layer
 from pipelines.layers import Catalogue
+from pipelines.marks import Marks, Verdict
 from pipelines.objects import MissingObject
 from pipelines.plan import make_plan
 from pipelines.revisions import WORKSPACE
@@ -36,6 +40,12 @@ HERE = Path(__file__).parent
 HOSTS = ["127.0.0.1", "localhost"]
 THUMBNAIL, LARGEST = 200, 4096
 POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+]
 Rev = Annotated[str, Query(max_length=200)]
 Side = Annotated[int | None, Query(ge=16, le=LARGEST)]
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
@@ -53,6 +63,13 @@ def create_app(root: Path) -> FastAPI:
     _add_pictures(app, library)
     _add_streams(app, library)
     return app
+
+
+class Wanted(BaseModel):
+    """A mark on an image of the workspace; None takes it away."""
+
+    id: str
+    mark: Verdict | None
 
 
 Show = Callable[..., HTMLResponse]
@@ -87,22 +104,42 @@ def _link(path: str, **query: object) -> str:
     return f"/{path}?{urlencode(wanted)}" if wanted else f"/{path}"
 
 
-def _guard(app: FastAPI, show: Show) -> None:
-    """What cannot be shown, and headers that keep other sites out."""
+class Guard:
+    """Refuses changes that another site asks for, and tells the browser to trust this one alone."""
 
-    @app.middleware("http")
-    async def headers(request: Request, call: Callable[[Request], Any]) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            site = request.headers.get("sec-fetch-site", "same-origin")
-            origin = request.headers.get("origin", str(request.base_url)).rstrip("/")
-            if site != "same-origin" or origin != str(request.base_url).rstrip("/"):
-                return JSONResponse({"detail": "only from this page"}, status_code=403)
-        response: Response = await call(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "same-origin"
-        response.headers["X-Frame-Options"] = "DENY"
-        return response
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before `app`."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        if request.method not in ("GET", "HEAD") and not _is_from_here(request):
+            refusal = JSONResponse({"detail": "only from this page"}, status_code=403)
+            await refusal(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether a request that changes something comes from a page of this server."""
+    here = f"{request.url.scheme}://{request.headers.get('host')}"
+    same_site = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
+    return same_site and request.headers.get("origin", here) == here
+
+
+def _guard(app: FastAPI, show: Show) -> None:
+    """What cannot be shown, and what keeps other sites out."""
+    app.add_middleware(Guard)
 
     @app.exception_handler(InputError)
     async def not_there(request: Request, error: InputError) -> Response:
@@ -144,6 +181,26 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
     ) -> HTMLResponse:
         """Two revisions of a layer."""
         return show(request, "compare", **pages.compare_page(library, first, second, layer))
+
+    @app.get("/review")
+    def review(request: Request, rev: Rev = WORKSPACE) -> HTMLResponse:
+        """Which images to correct by hand."""
+        return show(request, "review", **pages.review_page(library, rev))
+
+    @app.get("/review.csv")
+    def marks() -> Response:
+        """The marks, as a file."""
+        headers = {"Content-Disposition": 'attachment; filename="marks.csv"'}
+        return Response(Marks(library.root).text(), media_type="text/csv", headers=headers)
+
+    @app.post("/review/mark")
+    def mark(wanted: Wanted) -> dict[str, str | None]:
+        """Set or remove the mark of an image."""
+        layer = final_layer(_of(library, WORKSPACE, wanted.id))
+        if wanted.id not in layer.files:
+            raise HTTPException(404)
+        Marks(library.root).set(wanted.id, wanted.mark, layer.files[wanted.id][1])
+        return {"id": wanted.id, "mark": wanted.mark}
 
     @app.get("/states")
     def states() -> list[dict[str, str]]:
@@ -263,6 +320,19 @@ def _add_streams(app: FastAPI, library: Library) -> None:
                 return {"image_id": image_id, "error": str(error)}
 
         return _stream(measure, comparison.changes.changed)
+
+    @app.get("/review/doubts")
+    def doubts(rev: Rev = WORKSPACE) -> StreamingResponse:
+        """One line of JSON per image with final labels: why to doubt them."""
+        catalogue = library.catalogue(rev)
+
+        def measure(image_id: str) -> dict[str, Any]:
+            try:
+                return asdict(doubt(catalogue, image_id))
+            except (InputError, MissingObject) as error:
+                return {"image_id": image_id, "error": str(error)}
+
+        return _stream(measure, tuple(final_layer(catalogue).files))
 
 
 def _stream(

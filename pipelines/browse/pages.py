@@ -13,7 +13,9 @@ from pipelines.browse.layout import draw_graph
 from pipelines.browse.library import Library, headline
 from pipelines.compare import Comparison, changed_code, changed_params
 from pipelines.cost import last_seconds
+from pipelines.doubt import SOURCES, final_layer
 from pipelines.layers import TRUTH, Catalogue, Kind, Layer
+from pipelines.marks import Marks, Verdict
 from pipelines.objects import MissingObject, advice
 from pipelines.revisions import WORKSPACE, Record, Revision
 from stages.io.errors import InputError
@@ -220,6 +222,39 @@ def compare_page(
         "has_truth": any(layer.name == TRUTH for layer in after.all_layers()),
         "legend": _legend(after),
     }
+
+
+def review_page(library: Library, rev: str) -> dict[str, Any]:
+    """The images with final labels, and what a person thinks of each.
+
+    Raises:
+        InputError, MissingObject: as `Catalogue`; or no final labels in the revision.
+    """
+    catalogue = library.catalogue(rev)
+    layer = final_layer(catalogue)
+    marks = Marks(library.root).read()
+    return {
+        "rev": rev,
+        "layer": layer,
+        "count": len(layer.files),
+        "verdicts": list(Verdict),
+        "marks": {image_id: mark.verdict for image_id, mark in marks.items()},
+        "stale": [
+            image_id
+            for image_id, mark in marks.items()
+            if image_id in layer.files and mark.is_stale(layer.files[image_id][1])
+        ],
+        "seeds": next((name for name in SOURCES if _has(catalogue, name)), None),
+        "legend": _legend(catalogue),
+    }
+
+
+def _has(catalogue: Catalogue, name: str) -> bool:
+    try:
+        catalogue.layer(name)
+    except InputError:
+        return False
+    return True
 
 
 def _same(first: Revision, second: Revision) -> bool:

@@ -171,8 +171,8 @@ const percent = (value) => (value === null || value === undefined ? "–" : `${v
 
 // A list that is sorted anew while its numbers come in, and shown page by page.
 class Ranking {
-  constructor({ place, pager, progress, count, draw, orders }) {
-    Object.assign(this, { place, pager, progress, count, draw, orders });
+  constructor({ place, pager, progress, count, draw, orders, keep = () => true }) {
+    Object.assign(this, { place, pager, progress, count, draw, orders, keep });
     this.rows = [];
     this.page = 1;
     this.size = 20;
@@ -202,8 +202,7 @@ class Ranking {
   }
 
   turn(step) {
-    const pages = Math.max(Math.ceil(this.rows.length / this.size), 1);
-    this.page = Math.min(Math.max(this.page + step, 1), pages);
+    this.page += step;
     this.show();
     this.place.scrollIntoView();
   }
@@ -211,14 +210,16 @@ class Ranking {
   show() {
     const order = this.orders[this.sort];
     this.rows.sort((a, b) => order(a) - order(b) || (a.image_id < b.image_id ? -1 : 1));
-    const part = this.rows.slice((this.page - 1) * this.size, this.page * this.size);
+    const kept = this.rows.filter(this.keep);
+    const pages = Math.max(Math.ceil(kept.length / this.size), 1);
+    this.page = Math.min(Math.max(this.page, 1), pages);
+    const part = kept.slice((this.page - 1) * this.size, this.page * this.size);
     const key = JSON.stringify([this.page, part]);
     if (key !== this.shown) {
       this.shown = key;
       for (const row of $$(".row:not(.head)", this.place)) row.remove();
       this.place.append(...part.map((row) => this.draw(row)));
     }
-    const pages = Math.max(Math.ceil(this.rows.length / this.size), 1);
     const button = (text, step) => {
       const made = element("button", "", text);
       made.type = "button";
@@ -292,6 +293,94 @@ function setUpComparison() {
   ranking.read(address("/compare/scores", { layer, first, second }), sort.value);
 }
 
+const KEYS = { 1: "good", 2: "bad", 3: "to-correct", 0: null };
+
+function setUpReview() {
+  const place = $("#review");
+  if (!place) return;
+  const { layer, seeds, rev } = place.dataset;
+  const marks = JSON.parse(place.dataset.marks);
+  const stale = new Set(JSON.parse(place.dataset.stale));
+  const wanted = $("#marked");
+  const paint = (row) => {
+    const mark = marks[row.dataset.id] ?? null;
+    for (const button of $$(".marks button", row)) button.classList.toggle("here", button.value === mark);
+  };
+  const set = async (row, mark) => {
+    const id = row.dataset.id;
+    const answer = await fetch("/review/mark", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id, mark }),
+    });
+    if (!answer.ok) {
+      $(".facts", row).append(element("div", "down", `not kept: ${answer.status}`));
+      return;
+    }
+    if (mark === null) delete marks[id];
+    else marks[id] = mark;
+    stale.delete(id);
+    paint(row);
+  };
+  const draw = (found) => {
+    const id = found.image_id;
+    const link = element("a", "", id);
+    link.href = address("/image", { id, rev: rev === "workspace" ? null : rev });
+    const facts = element("div", "facts", link);
+    const row = element("div", "row", facts);
+    row.dataset.id = id;
+    if (found.error) facts.append(element("div", "down", found.error));
+    facts.append(element("div", "", `disagree ${percent(found.disagreement)}`));
+    facts.append(element("div", "", `unsure ${percent(found.entropy)}`));
+    facts.append(element("div", "", `box not filled ${percent(found.unfilled)}`));
+    if (stale.has(id)) facts.append(element("div", "other", "the labels have changed since the mark"));
+    const buttons = element("div", "marks");
+    for (const verdict of ["good", "bad", "to-correct"]) {
+      const button = element("button", "", verdict.replace("-", " "));
+      button.type = "button";
+      button.value = verdict;
+      button.addEventListener("click", () => set(row, marks[id] === verdict ? null : verdict));
+      buttons.append(button);
+    }
+    facts.append(buttons);
+    const shot = address("/photograph", { id, rev, side: 400 });
+    const over = (name) => (name ? address("/layer", { name, id, rev, side: 400 }) : null);
+    row.append(picture(shot, over(layer)), picture(shot, over(seeds)), picture(shot, null));
+    paint(row);
+    return row;
+  };
+  const ranking = new Ranking({
+    place, draw, pager: $("#rows-pager"), progress: $("#progress"), count: Number(place.dataset.count),
+    orders: {
+      disagreement: (row) => high(row.disagreement),
+      entropy: (row) => high(row.entropy),
+      unfilled: (row) => high(row.unfilled),
+      image_id: () => 0,
+    },
+    keep: (row) => !wanted.value || (marks[row.image_id] ?? "none") === wanted.value,
+  });
+  const sort = $("#sort");
+  sort.addEventListener("change", () => ranking.resort(sort.value));
+  wanted.addEventListener("change", () => ranking.resort(sort.value));
+  document.addEventListener("keydown", (event) => {
+    ranking.keys(event);
+    if (isTyping(event)) return;
+    const rows = $$(".row:not(.head)", place);
+    const at = rows.findIndex((row) => row.classList.contains("there"));
+    const go = (to) => {
+      if (!rows[to]) return;
+      rows[at]?.classList.remove("there");
+      rows[to].classList.add("there");
+      rows[to].scrollIntoView({ block: "nearest" });
+    };
+    if (event.key === "j") go(at + 1);
+    if (event.key === "k") go(Math.max(at - 1, 0));
+    if (event.key in KEYS && rows[at]) {
+      set(rows[at], KEYS[event.key]);
+      go(at + 1);
+    }
+  });
+  ranking.read(address("/review/doubts", { rev }), sort.value);
+}
+
 setUpSlider();
 setUpForms();
 setUpKeys();
@@ -300,3 +389,4 @@ setUpStates();
 setUpGraph();
 setUpViews();
 setUpComparison();
+setUpReview();
