@@ -21,7 +21,7 @@ def add_review(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     review = commands.add_parser("review", help="choose images and correct their labels by hand")
     kinds = review.add_subparsers(dest="kind", required=True)
     rank = kinds.add_parser("rank", help="images to look at, the most doubtful first, as CSV")
-    rank.add_argument("--by", choices=MEASURES, default="disagreement", help="in percent")
+    rank.add_argument("--by", choices=MEASURES, default="unfilled", help="default: unfilled")
     rank.add_argument("--most", type=int, metavar="N", help="only the first N")
     rank.add_argument("--rev", default="workspace", help="a commit or an experiment")
     mark = kinds.add_parser("mark", help="remember what you think of an image's labels")
@@ -64,6 +64,8 @@ def rank_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review rank`: a CSV on stdout."""
     from pipelines.doubt import worst_first
 
+    if arguments.most is not None and arguments.most < 1:
+        raise InputError(f"review rank: --most {arguments.most}; expected 1 or more")
     rows = csv.writer(sys.stdout, lineterminator="\n")
     found = worst_first(_catalogue(root, arguments.rev), arguments.by)
     rows.writerow(["image_id", *MEASURES])
@@ -104,17 +106,23 @@ def export_command(root: Path, arguments: argparse.Namespace) -> None:
     final = final_layer(catalogue)
     layer = catalogue.layer(arguments.layer) if arguments.layer else final
     images = dict.fromkeys(arguments.image)
-    stale = 0
-    for mark in Marks(root).read().values():
-        if mark.verdict == arguments.marked and mark.image_id in final.files:
-            if mark.is_stale(final.files[mark.image_id][1]):
-                stale += 1
-            else:
-                images[mark.image_id] = None
+    marked = [mark for mark in Marks(root).read().values() if mark.verdict == arguments.marked]
+    stale = []
+    for mark in marked:
+        if mark.image_id not in final.files or mark.is_stale(final.files[mark.image_id][1]):
+            stale.append(mark.image_id)
+        else:
+            images[mark.image_id] = None
+    left_out = [image_id for image_id in stale if image_id not in images]
+    note = f"left out, because their labels are others now: {', '.join(left_out)}"
+    if not images:
+        raise InputError(
+            f"mark {arguments.marked!r}: no image; {note if left_out else 'none has it'}"
+        )
     export_folder(catalogue, list(images), layer, arguments.folder)
     print(f"{arguments.folder}: {len(images)} images")
-    if stale:
-        print(f"left out: {stale} marks of labels that are others now; name the images to export")
+    if left_out:
+        print(note)
 
 
 def import_command(root: Path, arguments: argparse.Namespace) -> None:

@@ -75,7 +75,8 @@ def test_what_is_marked_is_exported_unless_its_labels_are_others_now(
 
     repository.record(stages({"full": 8, "half": 4, "none": 7}))
     assert main(["review", "export", str(tmp_path / "new"), "full", "--marked", "to-correct"]) == 0
-    assert "2 images\nleft out: 1 marks of labels that are others now" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.endswith(": 2 images\nleft out, because their labels are others now: none\n")
     listed = (tmp_path / "new/ImageSets/Segmentation/default.txt").read_text()
     assert listed == "full\nhalf\n"
 
@@ -103,6 +104,8 @@ def test_marks_are_saved_and_removed(
         ("export out half --csv x.csv", "review export: expected --csv FILE alone, or a folder"),
         ("export out half --layer crf_refine/a2gnn", "layer 'crf_refine/a2gnn': not in workspace"),
         ("export out half --layer dataset/instances", "layer 'dataset/instances': holds no label"),
+        ("export out --marked bad", "mark 'bad': no image; none has it"),
+        ("rank --most -1", "review rank: --most -1; expected 1 or more"),
         ("import data", "data: has no folder SegmentationClass"),
         ("remove half", "data/corrections: no image 'half'"),
     ],
