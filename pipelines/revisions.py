@@ -95,7 +95,7 @@ def read_revision(root: Path, name: str = WORKSPACE) -> Revision:
             message = f"{path}: nothing is recorded yet; `python -m pipelines run` makes it"
             raise InputError(message) from error
         when = datetime.fromtimestamp(changed, UTC)
-        return Revision(name, None, when, "the files as they are now", _parse(text, str(path)))
+        return Revision(name, None, when, "as it is now", _parse(text, str(path)))
     commit = resolve(root, name)
     when, title = _described(root, commit)
     return Revision(name, commit, when, title, _recorded(root.resolve(), commit))

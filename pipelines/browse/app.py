@@ -96,12 +96,12 @@ def _renderer(library: Library) -> Show:
     return show
 
 
-def _link(path: str, **query: object) -> str:
+def _link(page: str, /, **query: object) -> str:
     """An address of this page; what is None is left out, and so is the workspace."""
     wanted = {key: value for key, value in query.items() if value is not None}
     if wanted.get("rev") == WORKSPACE:
         del wanted["rev"]
-    return f"/{path}?{urlencode(wanted)}" if wanted else f"/{path}"
+    return f"/{page}?{urlencode(wanted)}" if wanted else f"/{page}"
 
 
 class Guard:

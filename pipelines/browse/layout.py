@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pipelines.revisions import Record, upstream
 
-WIDTH, GAP, ROW_GAP = 208, 22, 44
-HEAD, LINE = 62, 17  # heights: of a card, and of each member listed in it
+WIDTH, GAP, ROW_GAP = 208, 22, 34
+HEAD, LINE = 58, 17  # heights: of a card, and of each member listed in it
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,30 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Link:
+    """`end` reads what `start` makes.
+
+    Attributes:
+        start: a group of stages.
+        end: another.
+        path: as SVG has it.
+        is_implied: there is a longer way from one to the other, so this one need not be seen.
+    """
+
+    start: str
+    end: str
+    path: str
+    is_implied: bool
+
+
+@dataclass(frozen=True)
 class Picture:
     """The cards, and the links between them as SVG paths."""
 
     width: float
     height: float
     cards: tuple[Card, ...]
-    links: tuple[tuple[str, str, str], ...]  # from, to, path
+    links: tuple[Link, ...]
 
 
 def draw_graph(stages: Mapping[str, Record]) -> Picture:
@@ -49,16 +66,32 @@ def draw_graph(stages: Mapping[str, Record]) -> Picture:
             cards[group] = Card(group, tuple(groups[group]), x, y, height)
             x += WIDTH + GAP
         y += max(heights) + ROW_GAP
-    links = sorted(
-        {
-            (name.partition("@")[0], group)
-            for group, names in groups.items()
-            for member in names
-            for name in above[member]
-        }
+    reads = {
+        group: sorted(
+            {name.partition("@")[0] for member in names for name in above[member]} - {group}
+        )
+        for group, names in groups.items()
+    }
+    links = tuple(
+        Link(start, end, _path(cards[start], cards[end]), _is_implied(start, end, reads))
+        for end, starts in reads.items()
+        for start in starts
     )
-    paths = tuple((a, b, _path(cards[a], cards[b])) for a, b in links if a != b)
-    return Picture(width, y - ROW_GAP + GAP, tuple(cards.values()), paths)
+    return Picture(width, y - ROW_GAP + GAP, tuple(cards.values()), links)
+
+
+def _is_implied(start: str, end: str, reads: Mapping[str, Sequence[str]]) -> bool:
+    """Whether `end` also reads something that comes of `start`."""
+    seen: set[str] = set()
+    waiting = [other for other in reads[end] if other != start]
+    while waiting:
+        group = waiting.pop()
+        if start in reads[group]:
+            return True
+        if group not in seen:
+            seen.add(group)
+            waiting += [other for other in reads[group] if other != end]
+    return False
 
 
 def _height(members: Sequence[str]) -> float:

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -138,21 +138,12 @@ class Library:
 
 
 def headline(numbers: Mapping[str, float]) -> tuple[str, float] | None:
-    """The number that speaks for a stage: an mIoU where there is one, else its first."""
-    for key in ("miou_classes", "miou", "ap50", "ap"):
+    """The number that speaks for a stage: an mIoU where there is one, else its first share."""
+    for key in ("miou_classes", "miou", "ap50"):
         if key in numbers:
             return key, numbers[key]
-    return next(iter(numbers.items()), None)
-
-
-def pages(count: int, size: int) -> int:
-    """How many pages of `size` hold `count` things; at least one."""
-    return max(-(-count // size), 1)
-
-
-def part(values: Sequence[Any], page: int, size: int) -> Sequence[Any]:
-    """The values on a page, counted from 1."""
-    return values[(page - 1) * size : page * size]
+    shares = ((key, number) for key, number in numbers.items() if not number.is_integer())
+    return next(shares, None)  # whole numbers are counts
 
 
 def _stamp(path: Path) -> tuple[int, int]:
