@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipelines.revisions import Record, upstream
 
 WIDTH, GAP, ROW_GAP = 208, 22, 34
-HEAD, LINE = 58, 17  # heights: of a card, and of each member listed in it
+SINGLE, HEAD, LINE = 76, 58, 17  # heights: of one stage's card, of a group's, of each member
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _is_implied(start: str, end: str, reads: Mapping[str, Sequence[str]]) -> boo
 
 
 def _height(members: Sequence[str]) -> float:
-    return HEAD + (LINE * len(members) + 6 if len(members) > 1 else 0)
+    return SINGLE if len(members) == 1 else HEAD + LINE * len(members) + 6
 
 
 def _rows(
