@@ -1,21 +1,18 @@
 """Two revisions of a layer: which images differ, by how much, and what was changed to get there."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from models.metrics import ConfusionMatrix
 from pipelines.layers import TRUTH, Catalogue, Kind, Layer
 from pipelines.objects import MissingObject
 from pipelines.revisions import Record
 from stages.io.errors import InputError
-from stages.io.masks import LabelMap, read_label_map
-
-LABELS = 255  # label values 0..254; 255 is unknown
+from stages.io.masks import UNKNOWN, LabelMap, read_label_map
 
 
 @dataclass(frozen=True)
@@ -104,19 +101,24 @@ def difference(
 
 def mean_iou(first: LabelMap, second: LabelMap) -> float:
     """IoU of two label maps in percent, mean over the labels in either; unknown is a label too."""
-    codes = (first.ravel().astype(np.intp) << 8) + second.ravel()
-    pairs = np.bincount(codes, minlength=256 * 256).reshape(256, 256)
-    union = pairs.sum(axis=0) + pairs.sum(axis=1) - pairs.diagonal()
-    present = union > 0
-    return float(100 * (pairs.diagonal()[present] / union[present]).mean())
+    return float(_ious(first, second).mean())
 
 
 def image_iou(truth: LabelMap, prediction: LabelMap) -> float | None:
     """The mIoU of one image as `labels_eval` has it, in percent; None if no pixel is known."""
-    matrix = ConfusionMatrix(LABELS)
-    matrix.update(truth, prediction)
-    value = matrix.miou()
-    return None if math.isnan(value) else 100 * value
+    known = truth != UNKNOWN
+    if not known.any():
+        return None
+    return float(_ious(truth[known], prediction[known], UNKNOWN).mean())
+
+
+def _ious(first: LabelMap, second: LabelMap, labels: int = 256) -> npt.NDArray[np.float64]:
+    """Per label value below `labels` that is in either, in percent."""
+    codes = (first.ravel().astype(np.intp) << 8) + second.ravel()
+    pairs = np.bincount(codes, minlength=256 * 256).reshape(256, 256)
+    hits = pairs.diagonal()[:labels]
+    union = (pairs.sum(axis=0) + pairs.sum(axis=1) - pairs.diagonal())[:labels]
+    return np.asarray(100 * hits[union > 0] / union[union > 0])
 
 
 class Comparison:
