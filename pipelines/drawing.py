@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipelines.layers import Catalogue, Kind, Layer, instances_by_image
 from stages.io.errors import InputError
@@ -80,18 +80,26 @@ def draw(
     elif layer.kind is Kind.INSTANCES:
         picture = _instances(catalogue, place, image_id)
     else:
-        picture = np.array(Image.open(place).convert("RGBA"))
+        picture = _picture(place)
     return _smaller(picture, side)
 
 
 def on_photograph(
     catalogue: Catalogue, layer: Layer, image_id: str, opacity: float = 0.6
 ) -> RGB | None:
-    """The layer laid over its photograph in full size; None where it has nothing for the image."""
+    """The layer laid over its photograph in full size; None where it has nothing for the image.
+
+    Raises:
+        MissingObject: one of the two files is not there.
+        InputError: one cannot be read, or they differ in size.
+    """
     over = draw(catalogue, layer, image_id)
     if over is None:
         return None
     image = photograph(catalogue, image_id)
+    if over.shape[:2] != image.shape[:2]:
+        sizes = f"{over.shape[1]} x {over.shape[0]} on {image.shape[1]} x {image.shape[0]} pixels"
+        raise InputError(f"{layer.name}: {image_id}: {sizes}; expected one size")
     share = opacity * over[..., 3:].astype(np.float64) / 255
     mixed = (1 - share) * image + share * over[..., :3]
     return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
@@ -105,6 +113,14 @@ def _smaller(picture: npt.NDArray[np.uint8], side: int | None) -> npt.NDArray[np
     factor = side / max(height, width)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
+
+
+def _picture(place: Path) -> RGBA:
+    try:
+        with Image.open(place) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{place}: not an image: {error}") from error
 
 
 def _scores(place: Path, category: int | None) -> RGBA:

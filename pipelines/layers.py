@@ -156,10 +156,12 @@ class Catalogue:
             MissingObject: it is not there.
         """
         image = self.images[image_id]
-        cached = self.objects.place(image.md5)
+        cached, path = self.objects.place(image.md5), str(image.path)
+        if not cached.is_file() and self.revision.owner(path) is not None:
+            return self.objects.file(self.revision, path, image.md5)
         found = cached if cached.is_file() else self.objects.root / image.path
         if not found.is_file():
-            raise MissingObject(f"{image.path}: the image is not there any more")
+            raise MissingObject(f"{path}: the image is not there any more")
         return found
 
     def _parent(self, name: str) -> tuple[Record, str] | None:

@@ -4,7 +4,9 @@ A folder of 10,000 files is listed in 0.05 s this way. Where the cache has nothi
 asked through DVC's own file system, and what comes is kept in .seedmask/fetched.
 """
 
+import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -68,21 +70,25 @@ class Objects:
         for found in (place, fetched):
             if found.is_file():
                 return found
-        if revision.commit is None and (self.root / path).is_file():
-            return self.root / path  # an output with cache: false, or one that gc has swept
+        here = self.root / path
+        if here.is_file() and file_md5(here) == md5:
+            return here  # an output with cache: false, or one that gc has swept
         content = None
         if revision.commit is not None:
             content = read_file_of(self.root, revision.commit, path)
-        if content is None:
-            content = self._from_remote(revision, path)
+        if content is None or _md5(content) != md5:
+            content = self._from_remote(revision, path, md5)
         write_bytes(fetched, content)
         return fetched
 
-    def _from_remote(self, revision: Revision, path: str) -> bytes:
+    def _from_remote(self, revision: Revision, path: str, md5: str) -> bytes:
         try:
-            return bytes(self._remote(revision).cat_file(path))
+            content = bytes(self._remote(revision).cat_file(path))
         except Exception as error:  # whatever the remote's library raises
             raise MissingObject(_advice(revision, path)) from error
+        if _md5(content) != md5:  # for the workspace DVC gives what lies there
+            raise MissingObject(_advice(revision, path))
+        return content
 
     def _read_listing(self, md5: str) -> Mapping[str, str] | None:
         try:
@@ -113,11 +119,21 @@ class Objects:
         return self._remotes[revision.commit]
 
 
+def file_md5(path: Path) -> str:
+    """The hash that DVC gives a file."""
+    return _md5(path.read_bytes())
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def _advice(revision: Revision, target: str) -> str:
     """What brings a missing output, or file of one."""
+    quoted = shlex.quote(target)
     if revision.commit is None:
-        return f"{target}: not in DVC's cache; `dvc pull {target}` brings it from a remote"
+        return f"{target}: not in DVC's cache; `dvc pull {quoted}` brings it from a remote"
     return (
         f"{target} of {revision.name}: not in DVC's cache; "
-        f"`dvc fetch --all-commits {target}` brings it from a remote"
+        f"`dvc fetch --all-commits {quoted}` brings it from a remote"
     )
