@@ -144,6 +144,20 @@ def read_file_of(root: Path, commit: str, path: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def read_graph(root: Path, revision: Revision) -> Mapping[str, Any]:
+    """The `stages` of dvc.yaml as that revision has them; empty where it cannot be read."""
+    if revision.commit is None:
+        path = root / "dvc.yaml"
+        content = path.read_bytes() if path.is_file() else None
+    else:
+        content = read_file_of(root, revision.commit, "dvc.yaml")
+    try:
+        stages = YAML(typ="safe").load(content or b"")["stages"]
+    except (YAMLError, TypeError, KeyError):
+        return {}
+    return stages if isinstance(stages, Mapping) else {}
+
+
 def _experiments(root: Path) -> list[tuple[str, str]]:
     """Name and commit of every experiment that DVC keeps here, newest first."""
     listed = _git(
