@@ -1,4 +1,4 @@
-"""Run the graph and look at it: `python -m pipelines run`, `status`, `use PRESET`, `deps`."""
+"""Run the graph and look at what it made: `python -m pipelines run`, `status`, `show`, `diff`."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import looking
 from stages.io.errors import InputError
 
 ROOT = Path()
@@ -46,8 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
     deps.add_argument("--fix", action="store_true", help="write them")
 
+    looking.add_parsers(commands)
+
     arguments = parser.parse_args(argv)
     try:
+        if "look" in arguments:
+            return looking.look(ROOT, arguments)
         if arguments.command == "run":
             if arguments.dask:
                 os.environ["SEEDMASK_DASK"] = arguments.dask

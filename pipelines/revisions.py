@@ -3,6 +3,7 @@
 Only dvc.lock is read, from disk or from git's store; nothing is checked out.
 """
 
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -156,6 +157,43 @@ def read_graph(root: Path, revision: Revision) -> Mapping[str, Any]:
     except (YAMLError, TypeError, KeyError):
         return {}
     return stages if isinstance(stages, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit of git: its full hash, its time, the first line of its message."""
+
+    name: str
+    when: datetime
+    title: str
+
+
+def recorded_since(root: Path, revision: Revision, stage: str, out: str) -> Commit | None:
+    """The oldest commit since which dvc.lock has had the hash of an output without a break.
+
+    Walks back from the revision, from HEAD for the workspace; None if the hash is not committed.
+    """
+    md5 = revision.stages[stage].outs[out]
+    start = revision.commit or "HEAD"
+    log = _git(root, "log", "--format=%H %ct %s", start, "--", "dvc.lock") or ""
+    oldest = None
+    for line in log.splitlines():
+        commit, seconds, title = line.split(" ", 2)
+        if _recorded_hash(root, commit, stage, out) != md5:
+            break
+        oldest = Commit(commit, datetime.fromtimestamp(int(seconds), UTC), title)
+    return oldest
+
+
+def _recorded_hash(root: Path, commit: str, stage: str, out: str) -> str | None:
+    """Reads the lines of one stage only: the whole of a dvc.lock takes a tenth of a second."""
+    text = (read_file_of(root, commit, "dvc.lock") or b"").decode(errors="replace")
+    lines = re.search(rf"^  {re.escape(stage)}:\n(?:    .*\n)+", text, re.MULTILINE)
+    try:
+        found = _parse("stages:\n" + lines[0] if lines else text, f"{commit[:8]}:dvc.lock")
+    except InputError:
+        return None
+    return found[stage].outs.get(out) if stage in found else None
 
 
 def _experiments(root: Path) -> list[tuple[str, str]]:
