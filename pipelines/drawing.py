@@ -139,7 +139,11 @@ def _graph(place: Path, pixel: tuple[int, int] | None) -> RGBA:
     rows, columns = graph.grid
     others = np.flatnonzero(graph.offsets.any(axis=1))
     if pixel is None:
-        values = graph.edges[:, others].astype(np.float32).mean(axis=1).reshape(rows, columns)
+        cells = np.indices(graph.grid).reshape(2, -1).T
+        places = cells[:, None] + graph.offsets[others]
+        neighbours = ((places >= 0) & (places < graph.grid)).all(axis=2).sum(axis=1)
+        total = graph.edges[:, others].astype(np.float32).sum(axis=1)  # 0 beyond the grid
+        values = (total / np.maximum(neighbours, 1)).reshape(rows, columns)
     else:
         x, y = (
             min(max(at, 0), most - 1) // graph.stride

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.objects import MissingObject, Objects
 from pipelines.revisions import Record, Revision, read_graph, read_revision
@@ -81,7 +82,7 @@ def revisions_table(ladders: Mapping[str, Sequence[Row]]) -> Table:
     table = Table(title="mIoU of label sources against ground truth, percent")
     table.add_column("source")
     for name in [*ladders, "difference"]:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(Text(name), justify="right", overflow="fold")
     values = {
         name: {label: row.get("miou") for label, row in rows} for name, rows in ladders.items()
     }

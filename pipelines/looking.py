@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.io.errors import InputError
+from stages.io.files import write_bytes
 
 if TYPE_CHECKING:  # each command imports what it needs, so that the others start quickly
     from pipelines.compare import Comparison, Difference
@@ -93,7 +94,6 @@ def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
 def show_command(root: Path, arguments: argparse.Namespace) -> None:
     """`show`: write the photograph and the stage's layers over it, side by side."""
     from pipelines.drawing import on_photograph, photograph
-    from stages.io.files import write_bytes
     from stages.io.pictures import encode_png
 
     catalogue = _catalogue(root, arguments.rev)
@@ -106,7 +106,7 @@ def show_command(root: Path, arguments: argparse.Namespace) -> None:
         raise InputError(f"image {arguments.image!r}: {where} has nothing for it")
     image = photograph(catalogue, arguments.image)
     out = arguments.out or Path(_file_name(arguments.stage, arguments.image, arguments.rev))
-    _write(out, encode_png(_side_by_side([image, *pictures.values()])), write_bytes)
+    _write(out, encode_png(_side_by_side([image, *pictures.values()])))
     _say(f"from left to right: photograph, {', '.join(pictures)}")
     print(out)
 
@@ -114,8 +114,9 @@ def show_command(root: Path, arguments: argparse.Namespace) -> None:
 def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     """`diff`: what was changed, on stderr; how far each image is from what it was, as CSV."""
     from pipelines.compare import Comparison
-    from stages.io.files import write_bytes
 
+    if arguments.most is not None and arguments.most < 1:
+        raise InputError(f"--most {arguments.most}: expected 1 or more")
     first, second = (_catalogue(root, name) for name in (arguments.first, arguments.second))
     for catalogue in (first, second):
         _check_stage(catalogue, arguments.stage)
@@ -130,7 +131,7 @@ def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         print(text.getvalue(), end="")
     else:
-        _write(arguments.out, text.getvalue().encode(), write_bytes)
+        _write(arguments.out, text.getvalue().encode())
 
 
 def why_command(root: Path, arguments: argparse.Namespace) -> None:
@@ -355,9 +356,9 @@ def _file_name(stage: str, image_id: str, revision: str) -> str:
     return f"{name.lstrip('.-~')[:200]}.png"
 
 
-def _write(path: Path, content: bytes, write: Callable[[Path, bytes], None]) -> None:
+def _write(path: Path, content: bytes) -> None:
     try:
-        write(path, content)
+        write_bytes(path, content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 

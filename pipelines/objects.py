@@ -6,7 +6,6 @@ asked through DVC's own file system, and what comes is kept in .seedmask/fetched
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +32,9 @@ class Objects:
         config = Config(str(self.root / ".dvc"))
         folder = Path(config["cache"].get("dir") or self.root / ".dvc/cache")
         self.folder = folder / "files/md5"
-        self.has_remote = bool(config["core"].get("remote"))
+        self.remote: str | None = config["core"].get("remote")
+        #: A commit's own config may be older than the remote.
+        self._config = {"core": {"remote": self.remote}, "remote": dict(config["remote"])}
         self._listing = lru_cache(maxsize=64)(self._read_listing)
         self._remotes: dict[str | None, Any] = {}
 
@@ -52,7 +53,7 @@ class Objects:
             return {out: md5}
         listed = self._listing(md5)
         if listed is None:
-            listed = self._listing_elsewhere(revision, record, out)
+            listed = self._listing_elsewhere(revision, out)
         return {f"{out}/{name}": found for name, found in listed.items()}
 
     def file(self, revision: Revision, path: str, md5: str) -> Path:
@@ -85,9 +86,9 @@ class Objects:
         try:
             content = bytes(self._remote(revision).cat_file(path))
         except Exception as error:  # whatever the remote's library raises
-            raise MissingObject(_advice(revision, path)) from error
+            raise self._missing(revision, path) from error
         if _md5(content) != md5:  # for the workspace DVC gives what lies there
-            raise MissingObject(_advice(revision, path))
+            raise self._missing(revision, path)
         return content
 
     def _read_listing(self, md5: str) -> Mapping[str, str] | None:
@@ -97,7 +98,7 @@ class Objects:
             return None
         return dict(sorted((entry["relpath"], entry["md5"]) for entry in entries))
 
-    def _listing_elsewhere(self, revision: Revision, record: Record, out: str) -> dict[str, str]:
+    def _listing_elsewhere(self, revision: Revision, out: str) -> dict[str, str]:
         """Of a folder whose list is only in the remote."""
         try:
             found = self._remote(revision).find(out, detail=True)
@@ -106,17 +107,32 @@ class Objects:
                 for path, entry in sorted(found.items())
             }
         except Exception as error:  # whatever the remote's library raises
-            raise MissingObject(_advice(revision, record.name)) from error
+            raise self._missing(revision, out) from error
 
     def _remote(self, revision: Revision) -> Any:
         """DVC's file system of that revision."""
-        if not self.has_remote:
+        if self.remote is None:
             raise FileNotFoundError("no remote")
         if revision.commit not in self._remotes:
             from dvc.api import DVCFileSystem
 
-            self._remotes[revision.commit] = DVCFileSystem(str(self.root), rev=revision.commit)
+            self._remotes[revision.commit] = DVCFileSystem(
+                str(self.root), rev=revision.commit, config=self._config
+            )
         return self._remotes[revision.commit]
+
+    def _missing(self, revision: Revision, path: str) -> MissingObject:
+        """With what brings it back. DVC reads each commit's own config, but --local in all."""
+        what = path if revision.commit is None else f"{path} of {revision.name}"
+        if self.remote is None:
+            return MissingObject(
+                f"{what}: not in DVC's cache, and no remote is set; "
+                "`dvc remote add -d --local NAME URL` sets one that has it"
+            )
+        return MissingObject(
+            f"{what}: neither in DVC's cache nor in remote {self.remote!r}; where it was made, "
+            "`dvc push --all-commits` with the remote set with --local puts it there"
+        )
 
 
 def file_md5(path: Path) -> str:
@@ -126,14 +142,3 @@ def file_md5(path: Path) -> str:
 
 def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _advice(revision: Revision, target: str) -> str:
-    """What brings a missing output, or file of one."""
-    quoted = shlex.quote(target)
-    if revision.commit is None:
-        return f"{target}: not in DVC's cache; `dvc pull {quoted}` brings it from a remote"
-    return (
-        f"{target} of {revision.name}: not in DVC's cache; "
-        f"`dvc fetch --all-commits {quoted}` brings it from a remote"
-    )

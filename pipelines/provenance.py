@@ -244,7 +244,7 @@ def _input_line(revision: Revision, path: str) -> str | None:
     if not readers:
         return None
     kind = "source code" if path.endswith(".py") else "an input that no stage makes"
-    return f"{kind}; {len(readers)} stages depend on it: {', '.join(readers)}"
+    return f"{kind}; read by {', '.join(readers)}"
 
 
 def _outs(revision: Revision) -> list[str]:

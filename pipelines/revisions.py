@@ -3,6 +3,7 @@
 Only dvc.lock is read, from disk or from git's store; nothing is checked out.
 """
 
+import difflib
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -115,10 +116,14 @@ def resolve(root: Path, name: str) -> str:
     )
     if commit:
         return commit.strip()
-    for experiment, found in _experiments(root):
-        if experiment == name:
-            return found
-    raise InputError(f"revision {name!r}: neither a commit of git nor an experiment of DVC")
+    experiments = dict(reversed(_experiments(root)))
+    if name in experiments:
+        return experiments[name]
+    heads = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
+    known = [WORKSPACE, *(heads or "").splitlines(), *experiments]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise InputError(f"revision {name!r}: neither a commit of git nor an experiment of DVC{hint}")
 
 
 def list_revisions(root: Path, most: int = 50) -> list[Revision]:
