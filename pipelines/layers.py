@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipelines.objects import MissingObject, Objects
 from pipelines.revisions import Record, Revision
@@ -213,19 +213,22 @@ class Catalogue:
 
 
 def _kind_of(suffix: str, place: Path | None) -> Kind | None:
-    if suffix == ".npz":
-        try:
-            held = zipfile.ZipFile(place).namelist() if place else ["scores.npy"]
-        except (OSError, zipfile.BadZipFile):
-            return None
-        return Kind.SCORES if "scores.npy" in held else Kind.GRAPH if "edges.npy" in held else None
-    if suffix == ".png":
-        try:
-            mode = Image.open(place).mode if place else "P"
-        except (OSError, UnidentifiedImageError):
-            return None
-        return Kind.LABELS if mode in ("P", "L") else Kind.PICTURE
-    return Kind.PICTURE
+    """None where the file is none of ours; without a file, what most folders of the suffix hold."""
+    try:
+        if suffix == ".npz":
+            return Kind.SCORES if place is None else _kind_of_archive(place)
+        if suffix == ".png" and place is not None:
+            with Image.open(place) as image:
+                return Kind.LABELS if image.mode in ("P", "L") else Kind.PICTURE
+    except (OSError, zipfile.BadZipFile):
+        return None
+    return Kind.LABELS if suffix == ".png" else Kind.PICTURE
+
+
+def _kind_of_archive(place: Path) -> Kind | None:
+    with zipfile.ZipFile(place) as archive:
+        held = archive.namelist()
+    return Kind.SCORES if "scores.npy" in held else Kind.GRAPH if "edges.npy" in held else None
 
 
 @lru_cache(maxsize=16)
