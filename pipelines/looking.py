@@ -212,16 +212,15 @@ def _check_image(catalogue: "Catalogue", image_id: str) -> None:
 def _layers(catalogue: "Catalogue", stage: str, name: str | None) -> list["Layer"]:
     """Those of a stage, or the one called `name` or ending in /`name`."""
     _check_stage(catalogue, stage)
-    layers = list(catalogue.layers(stage))
-    names = ", ".join(layer.name for layer in layers)
-    if not layers:
-        raise InputError(
-            f"stage {stage!r}: makes nothing per image, or its lists are not in the cache"
-        )
-    if name is None:
-        return layers
-    chosen = [layer for layer in layers if name in (layer.name, layer.name.split("/")[-1])]
+    layers = catalogue.layers(stage)
+    chosen = [layer for layer in layers if name in (None, layer.name, layer.name.split("/")[-1])]
     if not chosen:
+        record = catalogue.revision.stages[stage]
+        for out in record.outs:  # a folder whose list is missing makes no layer
+            catalogue.objects.files(catalogue.revision, record, out)
+        if not layers:
+            raise InputError(f"stage {stage!r}: makes nothing per image")
+        names = ", ".join(layer.name for layer in layers)
         raise InputError(f"layer {name!r}: not of {stage}; it has {names}")
     return chosen
 
