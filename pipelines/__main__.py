@@ -1,4 +1,4 @@
-"""Run the graph and look at it: `python -m pipelines run`, `status`, `use PRESET`, `review`."""
+"""Run the graph, and look at what it made: `run`, `status`, `browse`, `diff`, `why`, `review`."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import looking
 from pipelines.reviewing import add_review, review_command
 from stages.io.errors import InputError
 
@@ -52,8 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
     deps.add_argument("--fix", action="store_true", help="write them")
 
+    looking.add_parsers(commands)
+
     arguments = parser.parse_args(argv)
     try:
+        if "look" in arguments:
+            return looking.look(ROOT, arguments)
         if arguments.command == "run":
             if arguments.dask:
                 os.environ["SEEDMASK_DASK"] = arguments.dask

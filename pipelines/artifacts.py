@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from pipelines.ladder import ladder_rows, shown_columns
+from pipelines.ladder import shown_columns, workspace_ladder
 from pipelines.plan import Plan
 from stages.io.command import read_params_file
 from stages.io.errors import InputError
@@ -22,7 +22,7 @@ PICTURES, SIDE = 5, 160
 
 def publish(root: Path, plan: Plan) -> None:
     """Show what there is; a stage that was not made has no pictures."""
-    rows = ladder_rows(root, plan)
+    rows = workspace_ladder(root, plan.by_name)
     if rows:
         columns = shown_columns(rows)
         table = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipelines.layers import Catalogue, Kind, Layer, instances_by_image
 from stages.io.errors import InputError
@@ -82,19 +82,26 @@ def draw(
     elif layer.kind is Kind.INSTANCES:
         picture = _instances(catalogue, place, image_id)
     else:
-        with Image.open(place) as image:
-            picture = np.array(image.convert("RGBA"))
+        picture = _picture(place)
     return _smaller(picture, side)
 
 
 def on_photograph(
     catalogue: Catalogue, layer: Layer, image_id: str, opacity: float = 0.6
 ) -> RGB | None:
-    """The layer laid over its photograph in full size; None where it has nothing for the image."""
+    """The layer laid over its photograph in full size; None where it has nothing for the image.
+
+    Raises:
+        MissingObject: one of the two files is not there.
+        InputError: one cannot be read, or they differ in size.
+    """
     over = draw(catalogue, layer, image_id)
     if over is None:
         return None
     image = photograph(catalogue, image_id)
+    if over.shape[:2] != image.shape[:2]:
+        sizes = f"{over.shape[1]} x {over.shape[0]} on {image.shape[1]} x {image.shape[0]} pixels"
+        raise InputError(f"{layer.name}: {image_id}: {sizes}; expected one size")
     share = opacity * over[..., 3:].astype(np.float64) / 255
     mixed = (1 - share) * image + share * over[..., :3]
     return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
@@ -133,6 +140,14 @@ def _smaller(picture: npt.NDArray[np.uint8], side: int | None) -> npt.NDArray[np
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
 
 
+def _picture(place: Path) -> RGBA:
+    try:
+        with Image.open(place) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{place}: not an image: {error}") from error
+
+
 def _scores(place: Path, category: int | None) -> RGBA:
     found = read_score_map(place)
     rows = [
@@ -149,7 +164,11 @@ def _graph(place: Path, pixel: tuple[int, int] | None) -> RGBA:
     rows, columns = graph.grid
     others = np.flatnonzero(graph.offsets.any(axis=1))
     if pixel is None:
-        values = graph.edges[:, others].astype(np.float32).mean(axis=1).reshape(rows, columns)
+        cells = np.indices(graph.grid).reshape(2, -1).T
+        places = cells[:, None] + graph.offsets[others]
+        neighbours = ((places >= 0) & (places < graph.grid)).all(axis=2).sum(axis=1)
+        total = graph.edges[:, others].astype(np.float32).sum(axis=1)  # 0 beyond the grid
+        values = (total / np.maximum(neighbours, 1)).reshape(rows, columns)
     else:
         x, y = (
             min(max(at, 0), most - 1) // graph.stride

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipelines.objects import MissingObject, Objects
 from pipelines.revisions import Record, Revision
@@ -132,7 +132,7 @@ class Catalogue:
         raise InputError(f"layer {name!r}: not in {self.revision.name}")
 
     def all_layers(self) -> list[Layer]:
-        """Of every stage, each after those it reads."""
+        """Of every stage, in the order of dvc.lock."""
         return [layer for stage in self.revision.stages for layer in self.layers(stage)]
 
     def place(self, layer: Layer, image_id: str) -> Path | None:
@@ -156,10 +156,12 @@ class Catalogue:
             MissingObject: it is not there.
         """
         image = self.images[image_id]
-        cached = self.objects.place(image.md5)
+        cached, path = self.objects.place(image.md5), str(image.path)
+        if not cached.is_file() and self.revision.owner(path) is not None:
+            return self.objects.file(self.revision, path, image.md5)
         found = cached if cached.is_file() else self.objects.root / image.path
         if not found.is_file():
-            raise MissingObject(f"{image.path}: the image is not there any more")
+            raise MissingObject(f"{path}: the image is not there any more")
         return found
 
     def _parent(self, name: str) -> tuple[Record, str] | None:
@@ -211,24 +213,22 @@ class Catalogue:
 
 
 def _kind_of(suffix: str, place: Path | None) -> Kind | None:
-    if suffix == ".npz":
-        if place is None:
-            return Kind.SCORES
-        try:
-            with zipfile.ZipFile(place) as archive:
-                held = archive.namelist()
-        except (OSError, zipfile.BadZipFile):
-            return None
-        return Kind.SCORES if "scores.npy" in held else Kind.GRAPH if "edges.npy" in held else None
-    if suffix == ".png":
-        if place is None:
-            return Kind.LABELS
-        try:
+    """None where the file is none of ours; without a file, what most folders of the suffix hold."""
+    try:
+        if suffix == ".npz":
+            return Kind.SCORES if place is None else _kind_of_archive(place)
+        if suffix == ".png" and place is not None:
             with Image.open(place) as image:
                 return Kind.LABELS if image.mode in ("P", "L") else Kind.PICTURE
-        except (OSError, UnidentifiedImageError):
-            return None
-    return Kind.PICTURE
+    except (OSError, zipfile.BadZipFile):
+        return None
+    return Kind.LABELS if suffix == ".png" else Kind.PICTURE
+
+
+def _kind_of_archive(place: Path) -> Kind | None:
+    with zipfile.ZipFile(place) as archive:
+        held = archive.namelist()
+    return Kind.SCORES if "scores.npy" in held else Kind.GRAPH if "edges.npy" in held else None
 
 
 @lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ A folder of 10,000 files is listed in 0.05 s this way. Where the cache has nothi
 asked through DVC's own file system, and what comes is kept in .seedmask/fetched.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -31,7 +32,9 @@ class Objects:
         config = Config(str(self.root / ".dvc"))
         folder = Path(config["cache"].get("dir") or self.root / ".dvc/cache")
         self.folder = folder / "files/md5"
-        self.has_remote = bool(config["core"].get("remote"))
+        self.remote: str | None = config["core"].get("remote")
+        #: A commit's own config may be older than the remote.
+        self._config = {"core": {"remote": self.remote}, "remote": dict(config["remote"])}
         self._listing = lru_cache(maxsize=64)(self._read_listing)
         self._remotes: dict[str | None, Any] = {}
 
@@ -50,7 +53,7 @@ class Objects:
             return {out: md5}
         listed = self._listing(md5)
         if listed is None:
-            listed = self._listing_elsewhere(revision, record, out)
+            listed = self._listing_elsewhere(revision, out)
         return {f"{out}/{name}": found for name, found in listed.items()}
 
     def file(self, revision: Revision, path: str, md5: str) -> Path:
@@ -68,21 +71,25 @@ class Objects:
         for found in (place, fetched):
             if found.is_file():
                 return found
-        if revision.commit is None and (self.root / path).is_file():
-            return self.root / path  # an output with cache: false, or one that gc has swept
+        here = self.root / path
+        if here.is_file() and file_md5(here) == md5:
+            return here  # an output with cache: false, or one that gc has swept
         content = None
         if revision.commit is not None:
             content = read_file_of(self.root, revision.commit, path)
-        if content is None:
-            content = self._from_remote(revision, path)
+        if content is None or _md5(content) != md5:
+            content = self._from_remote(revision, path, md5)
         write_bytes(fetched, content)
         return fetched
 
-    def _from_remote(self, revision: Revision, path: str) -> bytes:
+    def _from_remote(self, revision: Revision, path: str, md5: str) -> bytes:
         try:
-            return bytes(self._remote(revision).cat_file(path))
+            content = bytes(self._remote(revision).cat_file(path))
         except Exception as error:  # whatever the remote's library raises
-            raise MissingObject(advice(revision, path)) from error
+            raise self._missing(revision, path) from error
+        if _md5(content) != md5:  # for the workspace DVC gives what lies there
+            raise self._missing(revision, path)
+        return content
 
     def _read_listing(self, md5: str) -> Mapping[str, str] | None:
         try:
@@ -91,7 +98,7 @@ class Objects:
             return None
         return dict(sorted((entry["relpath"], entry["md5"]) for entry in entries))
 
-    def _listing_elsewhere(self, revision: Revision, record: Record, out: str) -> dict[str, str]:
+    def _listing_elsewhere(self, revision: Revision, out: str) -> dict[str, str]:
         """Of a folder whose list is only in the remote."""
         try:
             found = self._remote(revision).find(out, detail=True)
@@ -100,24 +107,43 @@ class Objects:
                 for path, entry in sorted(found.items())
             }
         except Exception as error:  # whatever the remote's library raises
-            raise MissingObject(advice(revision, record.name)) from error
+            raise self._missing(revision, out) from error
 
     def _remote(self, revision: Revision) -> Any:
         """DVC's file system of that revision."""
-        if not self.has_remote:
+        if self.remote is None:
             raise FileNotFoundError("no remote")
         if revision.commit not in self._remotes:
             from dvc.api import DVCFileSystem
 
-            self._remotes[revision.commit] = DVCFileSystem(str(self.root), rev=revision.commit)
+            self._remotes[revision.commit] = DVCFileSystem(
+                str(self.root), rev=revision.commit, config=self._config
+            )
         return self._remotes[revision.commit]
 
+    def _missing(self, revision: Revision, path: str) -> MissingObject:
+        return MissingObject(self.advice(revision, path))
 
-def advice(revision: Revision, target: str) -> str:
-    """What brings a missing output, or file of one."""
-    if revision.commit is None:
-        return f"{target}: not in DVC's cache; `dvc pull {target}` brings it from a remote"
-    return (
-        f"{target} of {revision.name}: not in DVC's cache; "
-        f"`dvc fetch --all-commits {target}` brings it from a remote"
-    )
+    def advice(self, revision: Revision, path: str) -> str:
+        """Where an output of a revision, or a file of one, is missing, and what brings it back."""
+        what = path if revision.commit is None else f"{path} of {revision.name}"
+        pull = "pull" if revision.commit is None else "fetch --all-commits"
+        bring = f"`dvc {pull} {path}` brings it"
+        if self.remote is None:
+            return (
+                f"{what}: not in DVC's cache, and no remote is set; "
+                f"after `dvc remote add -d --local NAME URL` {bring}"
+            )
+        return (
+            f"{what}: neither in DVC's cache nor in remote {self.remote!r}; "
+            f"after `dvc push --all-commits` where it was made {bring}"
+        )
+
+
+def file_md5(path: Path) -> str:
+    """The hash that DVC gives a file."""
+    return _md5(path.read_bytes())
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -65,6 +65,7 @@ class Step:
         reason: why, in a few words; empty when unchanged.
         meta: how to run it.
         command: what DVC starts.
+        outs: the paths of its outputs, as dvc.lock has them.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Step:
     reason: str = ""
     meta: Directions = field(default_factory=Directions)
     command: str = ""
+    outs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,12 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         else:
             steps[name] = Step(name, above, State.UNCHANGED)
     described = (
-        replace(step, meta=_meta(root, name, stages[name]), command=str(stages[name].cmd))
+        replace(
+            step,
+            meta=_meta(root, name, stages[name]),
+            command=str(stages[name].cmd),
+            outs=tuple(str(out.def_path) for out in stages[name].outs),
+        )
         for name, step in steps.items()
     )
     return Plan(tuple(described))

@@ -3,6 +3,8 @@
 Only dvc.lock is read, from disk or from git's store; nothing is checked out.
 """
 
+import difflib
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -134,10 +136,14 @@ def resolve(root: Path, name: str) -> str:
     )
     if commit:
         return commit.strip()
-    for experiment, found in _experiments(root):
-        if experiment == name:
-            return found
-    raise InputError(f"revision {name!r}: neither a commit of git nor an experiment of DVC")
+    experiments = dict(reversed(_experiments(root)))
+    if name in experiments:
+        return experiments[name]
+    heads = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
+    known = [WORKSPACE, *(heads or "").splitlines(), *experiments]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise InputError(f"revision {name!r}: neither a commit of git nor an experiment of DVC{hint}")
 
 
 def list_revisions(root: Path, most: int = 50) -> list[Revision]:
@@ -162,6 +168,57 @@ def read_file_of(root: Path, commit: str, path: str) -> bytes | None:
         ["git", "cat-file", "blob", f"{commit}:{path}"], cwd=root, capture_output=True, check=False
     )
     return done.stdout if done.returncode == 0 else None
+
+
+def read_graph(root: Path, revision: Revision) -> Mapping[str, Any]:
+    """The `stages` of dvc.yaml as that revision has them; empty where it cannot be read."""
+    if revision.commit is None:
+        path = root / "dvc.yaml"
+        content = path.read_bytes() if path.is_file() else None
+    else:
+        content = read_file_of(root, revision.commit, "dvc.yaml")
+    try:
+        stages = YAML(typ="safe").load(content or b"")["stages"]
+    except (YAMLError, TypeError, KeyError):
+        return {}
+    return stages if isinstance(stages, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit of git: its full hash, its time, the first line of its message."""
+
+    name: str
+    when: datetime
+    title: str
+
+
+def recorded_since(root: Path, revision: Revision, stage: str, out: str) -> Commit | None:
+    """The oldest commit since which dvc.lock has had the hash of an output without a break.
+
+    Walks back from the revision, from HEAD for the workspace; None if the hash is not committed.
+    """
+    md5 = revision.stages[stage].outs[out]
+    start = revision.commit or "HEAD"
+    log = _git(root, "log", "--format=%H %ct %s", start, "--", "dvc.lock") or ""
+    oldest = None
+    for line in log.splitlines():
+        commit, seconds, title = line.split(" ", 2)
+        if _recorded_hash(root, commit, stage, out) != md5:
+            break
+        oldest = Commit(commit, datetime.fromtimestamp(int(seconds), UTC), title)
+    return oldest
+
+
+def _recorded_hash(root: Path, commit: str, stage: str, out: str) -> str | None:
+    """Reads the lines of one stage only: the whole of a dvc.lock takes a tenth of a second."""
+    text = (read_file_of(root, commit, "dvc.lock") or b"").decode(errors="replace")
+    lines = re.search(rf"^  {re.escape(stage)}:\n(?:    .*\n)+", text, re.MULTILINE)
+    try:
+        found = _parse("stages:\n" + lines[0] if lines else text, f"{commit[:8]}:dvc.lock")
+    except InputError:
+        return None
+    return found[stage].outs.get(out) if stage in found else None
 
 
 def _experiments(root: Path) -> list[tuple[str, str]]:

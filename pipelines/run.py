@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from pipelines import leash
-from pipelines.cost import keep_seconds
+from pipelines.journal import keep_run, read_code
 from pipelines.plan import Plan, State, Step
 from pipelines.result import Outcome, Result
 from pipelines.schedule import Limits, Schedule, skipped
@@ -37,6 +37,7 @@ class Runner:
         self.root = root
         self.pull = pull
         self.stopped: int | None = None  # the signal that stopped it
+        self._code = read_code(root)
         self._running: dict[str, subprocess.Popen[str]] = {}
         self._lock = threading.Lock()
 
@@ -55,8 +56,8 @@ class Runner:
                 break
             log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
             result = self._attempt(step, log)
-        if result.outcome is Outcome.COMPLETED:
-            keep_seconds(self.root, step.name, result.seconds)
+        if result.outcome in (Outcome.COMPLETED, Outcome.RESTORED):
+            keep_run(self.root, result, step.outs, self._code)
         return result
 
     def _attempt(self, step: Step, log: Callable[[str], None]) -> Result:

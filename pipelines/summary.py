@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cost import last_seconds
-from pipelines.ladder import REPORT, ladder_rows, ladder_table
+from pipelines.journal import last_seconds
+from pipelines.ladder import REPORT, ladder_table, workspace_ladder
 from pipelines.plan import Plan, State
 from pipelines.result import Outcome, Result
 from pipelines.run import LOGS
@@ -71,7 +71,7 @@ def print_summary(
 
 def print_ladder(root: Path, plan: Plan) -> None:
     """The ladder and the path of the report, as far as they are there."""
-    rows = ladder_rows(root, plan)
+    rows = workspace_ladder(root, plan.by_name)
     if rows:
         Console().print(ladder_table(rows))
     if (root / REPORT).is_file():

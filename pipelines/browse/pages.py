@@ -12,11 +12,11 @@ import pandas as pd
 from pipelines.browse.layout import draw_graph
 from pipelines.browse.library import Library, headline
 from pipelines.compare import Comparison, changed_code, changed_params
-from pipelines.cost import last_seconds
 from pipelines.doubt import SOURCES, final_layer
+from pipelines.journal import last_seconds
 from pipelines.layers import TRUTH, Catalogue, Kind, Layer
 from pipelines.marks import Marks, Verdict
-from pipelines.objects import MissingObject, advice
+from pipelines.objects import MissingObject
 from pipelines.revisions import WORKSPACE, Record, Revision
 from stages.io.errors import InputError
 from stages.io.masks import UNKNOWN
@@ -321,7 +321,7 @@ def _missing_of(catalogue: Catalogue, layer: Layer, image_ids: Sequence[str]) ->
     if not found:
         return []
     record = catalogue.revision.stages[layer.stage]
-    whole = advice(catalogue.revision, record.name)
+    whole = catalogue.objects.advice(catalogue.revision, record.name)
     return [f"{len(found)} of the {len(image_ids)} files of this page are missing. {whole}"]
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.memo import Memo, Outcome, keep_outcome, read_outcome
+from stages.io.origins import keep_origins
 
 
 class Item(Protocol):
@@ -38,6 +39,8 @@ class Item(Protocol):
 
 ItemT = TypeVar("ItemT", bound=Item)
 ResultT = TypeVar("ResultT")
+#: Of one image: its stats, and whether it was computed (else it came from the memo store).
+Made = tuple[Mapping[str, float], bool]
 
 #: Share of the kept outcomes that `map_images` computes again instead of its work; see below.
 VERIFY = "SEEDMASK_VERIFY_MEMO"
@@ -92,8 +95,12 @@ def map_images(
     out.mkdir(parents=True, exist_ok=True)
     address = os.environ.get(DASK)
     if address and items:
-        return _on_dask(address, partial(_outcome, function, memo), items, out, stage)
-    return _each(partial(_one, function, memo, out), items, workers, stage)
+        made = _on_dask(address, partial(_outcome, function, memo), items, out, stage)
+    else:
+        made = _each(partial(_one, function, memo, out), items, workers, stage)
+    pairs = zip(items, made, strict=True)
+    keep_origins(out, [item.image_id for item, (_, is_new) in pairs if is_new])
+    return [stats for stats, _ in made]
 
 
 def _each(
@@ -114,9 +121,13 @@ def _each(
 
 
 def _on_dask(
-    address: str, step: Callable[[ItemT], Outcome], items: Sequence[ItemT], out: Path, name: str
-) -> list[Mapping[str, float]]:
-    """The stats of every item, computed by the workers of a Dask cluster.
+    address: str,
+    step: Callable[[ItemT], tuple[Outcome, bool]],
+    items: Sequence[ItemT],
+    out: Path,
+    name: str,
+) -> list[Made]:
+    """What became of every item, computed by the workers of a Dask cluster.
 
     Files are written here: a worker outlives this process and must not write into `out` then.
 
@@ -131,20 +142,20 @@ def _on_dask(
         client = Client(address, timeout="20s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"{DASK}: no Dask scheduler at {address}: {error}") from error
-    stats: dict[int, Mapping[str, float]] = {}
+    made: dict[int, Made] = {}
     with client:
         futures = client.map(partial(_in_folder, Path.cwd(), step), items, pure=False)
         places = {future.key: index for index, future in enumerate(futures)}
         ended = as_completed(futures)  # type: ignore[no-untyped-call]
         for future in _bar(ended, len(items), name):
-            outcome = future.result()
+            outcome, is_new = future.result()
             _write(outcome, out)
-            stats[places[future.key]] = outcome.stats
+            made[places[future.key]] = outcome.stats, is_new
             future.release()
-    return [stats[index] for index in range(len(items))]
+    return [made[index] for index in range(len(items))]
 
 
-def _in_folder(folder: Path, step: Callable[[ItemT], Outcome], item: ItemT) -> Outcome:
+def _in_folder(folder: Path, step: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
     os.chdir(folder)
     with threadpool_limits(1):
         return step(item)
@@ -155,18 +166,17 @@ def _bar(iterable: Iterable[ResultT], total: int, name: str) -> Iterable[ResultT
     return tqdm(iterable, total=total, desc=name, unit="image", disable=silent)
 
 
-def _one(
-    function: Callable[[ItemT], Outcome], memo: Memo, out: Path, item: ItemT
-) -> Mapping[str, float]:
-    outcome = _outcome(function, memo, item)
+def _one(function: Callable[[ItemT], Outcome], memo: Memo, out: Path, item: ItemT) -> Made:
+    outcome, is_new = _outcome(function, memo, item)
     _write(outcome, out)
-    return outcome.stats
+    return outcome.stats, is_new
 
 
-def _outcome(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> Outcome:
-    """From the memo store, or computed and kept there."""
+def _outcome(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> tuple[Outcome, bool]:
+    """From the memo store, or computed and kept there; and whether it was computed."""
     place = memo.path(item)
     outcome = read_outcome(place)
+    is_new = outcome is None
     if outcome is None:
         try:
             outcome = function(item)
@@ -174,7 +184,7 @@ def _outcome(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> O
             error.add_note(f"while working on image {item.image_id}")
             raise
         keep_outcome(place, outcome)
-    return outcome
+    return outcome, is_new
 
 
 def _write(outcome: Outcome, out: Path) -> None:

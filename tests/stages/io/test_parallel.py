@@ -11,6 +11,7 @@ from distributed import LocalCluster
 from stages.io import memo
 from stages.io.errors import InputError
 from stages.io.memo import Outcome
+from stages.io.origins import read_origins
 from stages.io.parallel import map_images
 
 
@@ -61,6 +62,21 @@ def test_what_was_computed_is_not_computed_again(tmp_path: Path) -> None:
     again = map_images(refuse, ITEMS, tmp_path / "b", stage="square", workers=1)
     assert again == first
     assert (tmp_path / "b" / "i3.txt").read_text() == "9"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_which_images_were_computed_is_left_for_whoever_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    map_images(square, ITEMS[:6], Path("data/a"), stage="square", workers=workers)
+    found = read_origins(tmp_path, Path("data/a"))
+    assert found is not None
+    assert found.computed == {f"i{value}" for value in range(6)}
+    map_images(square, ITEMS[4:], Path("data/a"), stage="square", workers=workers)
+    found = read_origins(tmp_path, Path("data/a"))
+    assert found is not None
+    assert found.computed == {"i6", "i7", "i8"}, "the others came from the memo store"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -156,6 +172,9 @@ def test_dask_workers_compute_the_images_and_this_process_writes_them(
     assert done.stdout.split() == ["2", "False"]
     written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert written == {f"i{value}.txt": str(value**2) for value in range(40)}
+    found = read_origins(tmp_path, Path("out"))
+    assert found is not None
+    assert len(found.computed) == 40
 
 
 def test_a_failure_on_a_dask_worker_ends_the_stage(tmp_path: Path, cluster: str) -> None:
