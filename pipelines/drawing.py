@@ -20,7 +20,7 @@ from stages.io.pictures import (
     frame_layer,
     heat_layer,
     label_layer,
-    shrink,
+    thumbnail,
 )
 
 BETTER, WORSE, OTHER = (38, 166, 91), (214, 48, 49), (241, 196, 15)
@@ -35,10 +35,10 @@ def photograph(catalogue: Catalogue, image_id: str, side: int | None = None) -> 
     """
     place = catalogue.photograph(image_id)
     try:
-        image = decode_image(place.read_bytes())
+        content = place.read_bytes()
+        return decode_image(content) if side is None else thumbnail(content, side)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{place}: not an image: {error}") from error
-    return image if side is None else shrink(image, side)
 
 
 def draw(

@@ -5,7 +5,7 @@ What an output holds is told from its files, never from the name of its stage.
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines.objects import MissingObject, Objects
+from pipelines.objects import MissingObject, Objects, file_md5
 from pipelines.revisions import Record, Revision
 from stages.io.errors import InputError
 from stages.io.masks import LabelMap, read_label_map
@@ -39,6 +39,23 @@ class Kind(StrEnum):
     GRAPH = "graph"
     PICTURE = "picture"
     INSTANCES = "instances"
+
+
+class Files(Mapping[str, tuple[str, str]]):
+    """(path, hash) by image id, of a folder of <image_id><suffix>; small, as there are many."""
+
+    def __init__(self, folder: str, suffix: str, hashes: Mapping[str, str]) -> None:
+        """`hashes` by image id."""
+        self._folder, self._suffix, self._hashes = folder, suffix, hashes
+
+    def __getitem__(self, image_id: str) -> tuple[str, str]:
+        return f"{self._folder}/{image_id}{self._suffix}", self._hashes[image_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._hashes)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,8 @@ class Catalogue:
         found = cached if cached.is_file() else self.objects.root / image.path
         if not found.is_file():
             raise MissingObject(f"{path}: the image is not there any more")
+        if found is not cached and file_md5(found) != image.md5:
+            raise MissingObject(f"{path}: not the image that {self.revision.name} was made of")
         return found
 
     def _parent(self, name: str) -> tuple[Record, str] | None:
@@ -179,17 +198,19 @@ class Catalogue:
             return []
         if out.endswith(".parquet"):
             return self._table_layer(record, out, files[out])
-        folders: dict[tuple[str, str], dict[str, tuple[str, str]]] = defaultdict(dict)
+        folders: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for path, md5 in files.items():
-            parts = PurePosixPath(path)
-            if parts.stem in self.images and parts.suffix in (".png", ".npz", ".jpg", ".jpeg"):
-                folders[str(parts.parent), parts.suffix][parts.stem] = (path, md5)
+            folder, _, name = path.rpartition("/")
+            stem, dot, ending = name.rpartition(".")
+            image = self.images.get(stem)
+            if image is not None and ending in ("png", "npz", "jpg", "jpeg"):
+                folders[folder, dot + ending][image.image_id] = md5
         layers = []
-        for (folder, suffix), found in folders.items():
-            kind = self._kind(suffix, *next(iter(found.values())))
+        for (folder, suffix), hashes in folders.items():
+            found = Files(folder, suffix, hashes)
+            kind = self._kind(folder, suffix, *next(iter(found.values())))
             if kind is not None:
-                name = str(PurePosixPath(folder).relative_to("data"))
-                layers.append(Layer(name, record.name, kind, found))
+                layers.append(Layer(folder.removeprefix("data/"), record.name, kind, found))
         return layers
 
     def _table_layer(self, record: Record, out: str, md5: str) -> list[Layer]:
@@ -203,8 +224,10 @@ class Catalogue:
         name = str(PurePosixPath(out).relative_to("data").with_suffix(""))
         return [Layer(name, record.name, Kind.INSTANCES, dict.fromkeys(ids, (out, md5)))]
 
-    def _kind(self, suffix: str, path: str, md5: str) -> Kind | None:
+    def _kind(self, folder: str, suffix: str, path: str, md5: str) -> Kind | None:
         """What a folder holds, told by one of its files."""
+        if folder.rpartition("/")[2] == "SegmentationObject":  # VOC's: instances, not classes
+            return Kind.PICTURE
         try:
             place = self.objects.file(self.revision, path, md5)
         except MissingObject:

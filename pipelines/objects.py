@@ -35,7 +35,7 @@ class Objects:
         self.remote: str | None = config["core"].get("remote")
         #: A commit's own config may be older than the remote.
         self._config = {"core": {"remote": self.remote}, "remote": dict(config["remote"])}
-        self._listing = lru_cache(maxsize=64)(self._read_listing)
+        self._listing = lru_cache(maxsize=8)(self._read_listing)
         self._remotes: dict[str | None, Any] = {}
 
     def place(self, md5: str) -> Path:

@@ -7,6 +7,7 @@ import difflib
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -151,14 +152,16 @@ def list_revisions(root: Path, most: int = 50) -> list[Revision]:
 
     Those whose dvc.lock cannot be read are left out.
     """
-    log = _git(root, "log", f"-{most}", "--format=%H", "--", "dvc.lock") or ""
-    names = [WORKSPACE, *log.split(), *(name for name, _ in _experiments(root))]
     found = []
-    for name in names:
-        try:
+    with suppress(InputError):
+        found.append(read_revision(root))
+    for commit in _commits(root, f"-{most}"):
+        with suppress(InputError):
+            stages = _recorded(root.resolve(), commit.name)
+            found.append(Revision(commit.name, commit.name, commit.when, commit.title, stages))
+    for name, _ in _experiments(root):
+        with suppress(InputError):
             found.append(read_revision(root, name))
-        except InputError:
-            continue
     return found
 
 
@@ -200,14 +203,20 @@ def recorded_since(root: Path, revision: Revision, stage: str, out: str) -> Comm
     """
     md5 = revision.stages[stage].outs[out]
     start = revision.commit or "HEAD"
-    log = _git(root, "log", "--format=%H %ct %s", start, "--", "dvc.lock") or ""
     oldest = None
-    for line in log.splitlines():
-        commit, seconds, title = line.split(" ", 2)
-        if _recorded_hash(root, commit, stage, out) != md5:
+    for commit in _commits(root, start):
+        if _recorded_hash(root, commit.name, stage, out) != md5:
             break
-        oldest = Commit(commit, datetime.fromtimestamp(int(seconds), UTC), title)
+        oldest = commit
     return oldest
+
+
+def _commits(root: Path, *which: str) -> Iterator[Commit]:
+    """The commits that changed dvc.lock, newest first; `which` is for `git log`."""
+    log = _git(root, "log", "--format=%H %ct %s", *which, "--", "dvc.lock") or ""
+    for line in log.splitlines():
+        name, seconds, title = line.split(" ", 2)
+        yield Commit(name, datetime.fromtimestamp(int(seconds), UTC), title)
 
 
 def _recorded_hash(root: Path, commit: str, stage: str, out: str) -> str | None:
@@ -248,7 +257,9 @@ def _recorded(root: Path, commit: str) -> Mapping[str, Record]:
     return _parse(content.decode(errors="replace"), f"{commit[:8]}:dvc.lock")
 
 
+@lru_cache(maxsize=256)
 def _described(root: Path, commit: str) -> tuple[datetime, str]:
+    """When a commit was made, and its title."""
     shown = _git(root, "show", "--no-patch", "--format=%ct %s", commit) or "0 "
     seconds, _, title = shown.strip().partition(" ")
     return datetime.fromtimestamp(int(seconds), UTC), title

@@ -34,7 +34,7 @@ from pipelines.objects import MissingObject
 from pipelines.plan import make_plan
 from pipelines.revisions import WORKSPACE
 from stages.io.errors import InputError
-from stages.io.pictures import encode_png, encode_webp
+from stages.io.pictures import encode_jpeg, encode_png
 
 HERE = Path(__file__).parent
 HOSTS = ["127.0.0.1", "localhost"]
@@ -224,16 +224,16 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
 def _add_pictures(app: FastAPI, library: Library) -> None:
     @app.get("/photograph")
     def photograph(request: Request, id: str, rev: Rev = WORKSPACE, side: Side = None) -> Response:
-        """The image itself, as WebP."""
+        """The image itself, as JPEG."""
         catalogue = _of(library, rev, id)
         key = ("photograph", catalogue.images[id].md5, side)
-        quality = 80 if side else 92
+        quality = 85 if side else 95
         return _picture(
             request,
             library,
             key,
-            "image/webp",
-            lambda: encode_webp(drawing.photograph(catalogue, id, side), quality),
+            "image/jpeg",
+            lambda: encode_jpeg(drawing.photograph(catalogue, id, side), quality),
         )
 
     @app.get("/layer")

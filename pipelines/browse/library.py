@@ -9,8 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipelines.layers import Catalogue
 from pipelines.objects import MissingObject, Objects
@@ -19,7 +17,7 @@ from pipelines.revisions import (
     Record,
     Revision,
     list_revisions,
-    read_file_of,
+    read_graph,
     read_revision,
 )
 from stages.io.errors import InputError
@@ -61,7 +59,7 @@ class Library:
             found = self._catalogues.get(key)
             if found is None:
                 found = self._catalogues[key] = Catalogue(self.objects, revision)
-                while len(self._catalogues) > 6:
+                while len(self._catalogues) > 4:
                     self._catalogues.popitem(last=False)
             self._catalogues.move_to_end(key)
         return found
@@ -85,11 +83,10 @@ class Library:
 
     def descriptions(self, revision: Revision) -> Mapping[str, str]:
         """What dvc.yaml says of each stage, by its name without the member."""
-        if revision.commit is None:
-            content = (self.root / "dvc.yaml").read_bytes()
-        else:
-            content = read_file_of(self.root, revision.commit, "dvc.yaml") or b""
-        return _descriptions(content)
+        return {
+            str(name): str(entry.get("desc") or entry.get("do", {}).get("desc") or "")
+            for name, entry in read_graph(self.root, revision).items()
+        }
 
     def numbers(self, revision: Revision, record: Record) -> dict[str, float]:
         """The plain numbers among a stage's JSON outputs; those that are missing are left out."""
@@ -157,18 +154,6 @@ def _stamp(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=2)
 def _workspace(root: Path, stamp: tuple[int, int]) -> Revision:
     return read_revision(root)
-
-
-@lru_cache(maxsize=64)
-def _descriptions(content: bytes) -> Mapping[str, str]:
-    try:
-        stages = YAML(typ="safe").load(content)["stages"]
-        return {
-            str(name): str(entry.get("desc") or entry.get("do", {}).get("desc") or "")
-            for name, entry in stages.items()
-        }
-    except (YAMLError, TypeError, KeyError, AttributeError):
-        return {}
 
 
 @lru_cache(maxsize=1024)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
-from stages.io.images import RGB
+from stages.io.images import RGB, decode_image
 from stages.io.masks import UNKNOWN, LabelMap
 from stages.io.samples import Box
 
@@ -50,6 +50,23 @@ def shrink(image: RGB, side: int) -> RGB:
     factor = min(side / max(height, width), 1.0)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
     return np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def thumbnail(content: bytes, side: int) -> RGB:
+    """An image file with its longer side at most `side` pixels, the right way up.
+
+    Faster than `shrink(decode_image(content), side)`: of a JPEG only as much is decoded as is seen.
+
+    Raises:
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: not a sound image.
+    """
+    with Image.open(io.BytesIO(content)) as opened:
+        if opened.format != "JPEG" or opened.mode not in ("RGB", "L"):
+            return shrink(decode_image(content), side)
+        factor = min(side / max(opened.size), 1.0)
+        opened.draft("RGB", (round(opened.width * factor), round(opened.height * factor)))
+        image = ImageOps.exif_transpose(opened)
+        return shrink(np.array(image.convert("RGB")), side)
 
 
 def shrink_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
@@ -137,10 +154,10 @@ def encode_png(picture: RGB | RGBA) -> bytes:
     return buffer.getvalue()
 
 
-def encode_webp(image: RGB, quality: int) -> bytes:
-    """WebP bytes, with loss; quality 1 to 100."""
+def encode_jpeg(image: RGB, quality: int) -> bytes:
+    """JPEG bytes, with loss; quality 1 to 95."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="WEBP", quality=quality, method=0)
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
 
 

@@ -5,21 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.metrics import ConfusionMatrix
 from pipelines.compare import (
     Comparison,
     changed_code,
     changed_images,
     changed_params,
     difference,
-    image_iou,
     mean_iou,
 )
 from pipelines.layers import Catalogue, Kind, Layer
 from pipelines.objects import MissingObject, Objects
 from pipelines.revisions import Record, read_revision
 from stages.io.errors import InputError
-from stages.io.scores import percent
 from tests.pipelines.gallery import Gallery, label_map, truth
 from tests.reference.compare import (
     agreement_by_sets,
@@ -42,14 +39,6 @@ def test_a_difference_is_what_loops_over_the_pixels_give(
     for value, labels in ((found.first, first), (found.second, second)):
         expected = truth_iou_by_loops(true, labels)
         assert value == pytest.approx(expected) if value is not None else np.isnan(expected)
-
-
-@given(LABELS, LABELS)
-def test_the_miou_of_an_image_is_that_of_labels_eval(true: Labels, labels: Labels) -> None:
-    matrix = ConfusionMatrix(255)
-    matrix.update(true, labels)
-    found = image_iou(true, labels)
-    assert (None if found is None else round(found, 2)) == percent(matrix.miou())
 
 
 @given(LABELS)
