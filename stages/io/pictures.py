@@ -88,16 +88,14 @@ def overlay(image: RGB, labels: LabelMap, colours: Mapping[int, Colour], opacity
     Returns:
         uint8 [H, W, 3].
     """
+    layer = label_layer(labels, colours)
+    painted, unknown = layer[..., 3:] > 0, (labels == UNKNOWN)[..., None]
+    share = painted * np.where(unknown, 0.85, opacity)
+    share[_outlines(labels)[..., None] & painted & ~unknown] = 1
     grey = image.mean(axis=2, keepdims=True)
-    result = 0.6 * grey + 0.4 * image.astype(np.float64)
-    edges = _outlines(labels)
-    for label, colour in [*colours.items(), (UNKNOWN, UNKNOWN_COLOUR)]:
-        inside = labels == label
-        share = opacity if label != UNKNOWN else 0.85
-        result[inside] = (1 - share) * result[inside] + share * np.array(colour)
-        if label != UNKNOWN:
-            result[inside & edges] = colour
-    return np.asarray(result.round().clip(0, 255), dtype=np.uint8)
+    below = 0.6 * grey + 0.4 * image.astype(np.float64)
+    mixed = (1 - share) * below + share * layer[..., :3]
+    return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
 
 
 def label_layer(labels: LabelMap, colours: Mapping[int, Colour]) -> RGBA:
@@ -165,13 +163,12 @@ def with_boxes(
     image: RGB, boxes: Sequence[Box], scale: float, colours: Mapping[int, Colour]
 ) -> RGB:
     """Frames of the boxes, whose coordinates are multiplied by `scale`."""
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
+    frames = []
     for box in boxes:
         x0, y0, x1, y1 = (scale * corner for corner in box.corners)
-        frame = (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))
-        draw.rectangle(frame, outline=colours.get(box.category, UNKNOWN_COLOUR), width=2)
-    return np.array(picture)
+        frames.append(((x0, y0, x1, y1), colours.get(box.category, UNKNOWN_COLOUR)))
+    drawn = frame_layer(image.shape[:2], frames)
+    return np.asarray(np.where(drawn[..., 3:] > 0, drawn[..., :3], image))
 
 
 def data_uri(image: RGB, quality: int) -> str:
