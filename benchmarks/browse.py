@@ -9,14 +9,10 @@ a browser asks: six connections at once. First page: from the first request afte
 import argparse
 import io
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 from re import findall
@@ -30,8 +26,8 @@ from rich.table import Table
 
 from stages.io.masks import encode_label_map
 from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
+from tests.pipelines.page import serving
 
-ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT, DISTINCT = 500, 375, 64
 STAGES = {
     "seeds_fuse": "data/seeds_fuse/fused",
@@ -49,9 +45,12 @@ def main() -> None:
     table = Table("", "", title=f"{count} images, {len(STAGES)} stages of labels, 3 revisions")
     with tempfile.TemporaryDirectory() as folder:
         revisions = make_repository(Path(folder), count)
-        with server(Path(folder)) as (client, process):
+        with (
+            serving(Path(folder)) as served,
+            httpx.Client(base_url=served.address, timeout=120) as client,
+        ):
             measure(client, table, revisions)
-            memory = psutil.Process(process.pid).memory_info().rss
+            memory = psutil.Process(served.pid).memory_info().rss
             table.add_row("memory of the server", f"{memory / 2**20:.0f} MiB")
     Console(width=100).print(table)
 
@@ -111,32 +110,6 @@ def seconds(act: Callable[[], object]) -> float:
     began = time.monotonic()
     act()
     return time.monotonic() - began
-
-
-@contextmanager
-def server(root: Path) -> Iterator[tuple[httpx.Client, "subprocess.Popen[str]"]]:
-    """The page over `root`, as `python -m pipelines browse` serves it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines", "browse", "--port", "0"],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    address = process.stdout.readline().split()[0]
-    try:
-        with httpx.Client(base_url=address, timeout=120) as client:
-            for _ in range(200):
-                try:
-                    client.get("/static/icon.svg")
-                    break
-                except httpx.ConnectError:
-                    time.sleep(0.05)
-            yield client, process
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def make_repository(root: Path, count: int) -> list[str]:

@@ -79,6 +79,7 @@ def _renderer(library: Library) -> Show:
     """What turns a template and its context into a page."""
     templates = Jinja2Templates(directory=HERE / "templates")
     environment = templates.env
+    environment.autoescape = True  # by itself it is on for .html only, not for .html.j2
     environment.undefined = StrictUndefined
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import log10
 from typing import Any
@@ -88,6 +89,7 @@ def stage_page(
         "tables": [
             _table(library, revision, path) for path in library.tables(record) if layer is None
         ],
+        "folders": _folders(library, revision, record),
         "layers": layers,
         "layer": layer,
         "seconds": last_seconds(library.root, name),
@@ -115,6 +117,19 @@ def stage_page(
             "splits": sorted({catalogue.splits[image_id] for image_id in layer.files}),
         }
     return context
+
+
+def _folders(
+    library: Library, revision: Revision, record: Record
+) -> list[tuple[str, list[str], int]]:
+    """Path, first files and number of files of each output that is a folder."""
+    found = []
+    for out, md5 in record.outs.items():
+        if md5.endswith(".dir"):
+            with suppress(MissingObject):
+                files = library.objects.files(revision, record, out)
+                found.append((out, list(files)[:ROWS], len(files)))
+    return found
 
 
 def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:

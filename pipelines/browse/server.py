@@ -28,6 +28,7 @@ def serve(root: Path, port: int) -> int:
         except OSError as error:
             print(f"--port {port}: {error.strerror}; choose another", file=sys.stderr)
             return 1
+        taken.listen()  # who asks too early waits
         app = create_app(root)
         print(f"http://{HOST}:{taken.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False)

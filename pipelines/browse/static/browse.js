@@ -171,16 +171,32 @@ const percent = (value) => (value === null || value === undefined ? "–" : `${v
 
 // A list that is sorted anew while its numbers come in, and shown page by page.
 class Ranking {
-  constructor({ place, pager, progress, count, draw, orders, keep = () => true }) {
-    Object.assign(this, { place, pager, progress, count, draw, orders, keep });
+  constructor({ place, fields, pager, progress, count, draw, orders, keep = () => true }) {
+    Object.assign(this, { place, fields, pager, progress, count, draw, orders, keep });
     this.rows = [];
-    this.page = 1;
     this.size = 20;
     this.shown = "";
+    // A link to this view opens this view: what is chosen stands behind the #.
+    const asked = new URLSearchParams(location.hash.slice(1));
+    for (const field of this.fields) {
+      if (asked.has(field.id)) field.value = asked.get(field.id);
+      field.addEventListener("change", () => this.choose());
+    }
+    this.page = Number(asked.get("page")) || 1;
   }
 
-  async read(path, sort) {
-    this.sort = sort;
+  choose() {
+    this.page = 1;
+    this.show();
+    this.remember();
+  }
+
+  remember() {
+    const chosen = this.fields.map((field) => [field.id, field.value]);
+    history.replaceState(null, "", `#${new URLSearchParams([...chosen, ["page", this.page]])}`);
+  }
+
+  async read(path) {
     let last = 0;
     for await (const found of linesOf(path)) {
       this.rows.push(...found);
@@ -195,24 +211,20 @@ class Ranking {
     document.body.dataset.ready = "true";
   }
 
-  resort(sort) {
-    this.sort = sort;
-    this.page = 1;
-    this.show();
-  }
-
   turn(step) {
     this.page += step;
     this.show();
+    this.remember();
     this.place.scrollIntoView();
   }
 
   show() {
-    const order = this.orders[this.sort];
+    const order = this.orders[this.fields[0].value];
     this.rows.sort((a, b) => order(a) - order(b) || (a.image_id < b.image_id ? -1 : 1));
     const kept = this.rows.filter(this.keep);
     const pages = Math.max(Math.ceil(kept.length / this.size), 1);
-    this.page = Math.min(Math.max(this.page, 1), pages);
+    if (this.rows.length === this.count) this.page = Math.min(this.page, pages);
+    this.page = Math.max(this.page, 1);
     const part = kept.slice((this.page - 1) * this.size, this.page * this.size);
     const key = JSON.stringify([this.page, part]);
     if (key !== this.shown) {
@@ -271,7 +283,7 @@ function setUpComparison() {
     return element("div", "row", facts, before, after, changed);
   };
   const ranking = new Ranking({
-    place, draw, pager: $("#rows-pager"), progress: $("#progress"), count: Number(place.dataset.count),
+    place, draw, fields: [$("#sort")], pager: $("#rows-pager"), progress: $("#progress"), count: Number(place.dataset.count),
     orders: {
       loss: (row) => row.gain ?? Infinity,
       gain: (row) => high(row.gain),
@@ -280,8 +292,6 @@ function setUpComparison() {
       image_id: () => 0,
     },
   });
-  const sort = $("#sort");
-  sort.addEventListener("change", () => ranking.resort(sort.value));
   document.addEventListener("keydown", (event) => {
     ranking.keys(event);
     if (isTyping(event) || (event.key !== "f" && event.key !== " ")) return;
@@ -290,7 +300,7 @@ function setUpComparison() {
     place.classList.toggle("flicker", on);
     for (const under of $$(".second .first", place)) under.hidden = !on;
   });
-  ranking.read(address("/compare/scores", { layer, first, second }), sort.value);
+  ranking.read(address("/compare/scores", { layer, first, second }));
 }
 
 const KEYS = { 1: "good", 2: "bad", 3: "to-correct", 0: null };
@@ -348,7 +358,7 @@ function setUpReview() {
     return row;
   };
   const ranking = new Ranking({
-    place, draw, pager: $("#rows-pager"), progress: $("#progress"), count: Number(place.dataset.count),
+    place, draw, fields: [$("#sort"), wanted], pager: $("#rows-pager"), progress: $("#progress"), count: Number(place.dataset.count),
     orders: {
       disagreement: (row) => high(row.disagreement),
       entropy: (row) => high(row.entropy),
@@ -357,9 +367,6 @@ function setUpReview() {
     },
     keep: (row) => !wanted.value || (marks[row.image_id] ?? "none") === wanted.value,
   });
-  const sort = $("#sort");
-  sort.addEventListener("change", () => ranking.resort(sort.value));
-  wanted.addEventListener("change", () => ranking.resort(sort.value));
   document.addEventListener("keydown", (event) => {
     ranking.keys(event);
     if (isTyping(event)) return;
@@ -378,7 +385,7 @@ function setUpReview() {
       go(at + 1);
     }
   });
-  ranking.read(address("/review/doubts", { rev }), sort.value);
+  ranking.read(address("/review/doubts", { rev }));
 }
 
 setUpSlider();
