@@ -19,7 +19,7 @@ from stages.io.files import write_bytes
 
 FOLDER = Path(".seedmask/runs")
 KEPT = 20  # lines a stage
-PATIENCE = 2.0  # seconds
+PATIENCE = 2.0  # seconds for another stage's DVC to have written dvc.lock
 
 
 @dataclass(frozen=True)

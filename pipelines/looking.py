@@ -178,7 +178,8 @@ def _run_line(run: "Entry | None") -> str:
         return "not by `pipelines run` in this workspace, or too long ago"
     code = f"commit {run.commit[:10]}" if run.commit else "no commit"
     changed = ", tracked files changed" if run.modified else ""
-    return f"{run.outcome} {run.began[:19]} UTC in {run.seconds:.1f} s, {code}{changed}"
+    began = run.began[:19].replace("T", " ")
+    return f"{run.outcome} {began} UTC in {run.seconds:.1f} s, {code}{changed}"
 
 
 def _catalogue(root: Path, name: str) -> "Catalogue":
@@ -250,7 +251,7 @@ def _say_changes(comparison: "Comparison", stage: str) -> None:
     first, second = (catalogue.revision for catalogue in comparison.catalogues)
     table = Table()
     for title in ("changed", first.name, second.name):
-        table.add_column(title, overflow="fold")
+        table.add_column(Text(title), overflow="fold")
     for key, *values in changed_params(first.stages, second.stages, stage):
         table.add_row(Text(key), *(Text("" if value is None else str(value)) for value in values))
     for path in changed_code(first.stages, second.stages, stage):
@@ -351,8 +352,8 @@ def _side_by_side(pictures: Sequence[Any]) -> Any:
 def _file_name(stage: str, image_id: str, revision: str) -> str:
     """A plain name for the current folder, whatever the three are called."""
     parts = [stage, image_id, *([] if revision == WORKSPACE else [revision])]
-    name = "-".join(re.sub(r"[^\w.@~+-]+", "_", part) for part in parts)
-    return f"{name.lstrip('.-~')[:200]}.png"
+    name = "-".join(re.sub(r"[^\w.@~+-]+", "_", part) for part in parts).lstrip(".-~")
+    return f"{name.encode()[:200].decode(errors='ignore')}.png"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -100,7 +100,7 @@ def test_show_takes_one_layer_and_a_path(capsys: pytest.CaptureFixture[str]) -> 
         (("walk", "../../etc/x", "user/branch"), "walk-.._.._etc_x-user_branch.png"),
         (("..", "<script>'\"\0\n", "HEAD^{/fix}"), "_script_-HEAD_fix_.png"),
         (("-rf", "ü", "workspace"), "rf-ü.png"),
-        (("a" * 300, "b", "workspace"), "a" * 200 + ".png"),
+        (("写" * 300, "b", "workspace"), "写" * 66 + ".png"),
     ],
 )
 def test_file_names_are_safe(parts: tuple[str, str, str], name: str) -> None:
