@@ -23,7 +23,7 @@ from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.maps import read_score_map
 from stages.io.masks import encode_rle, read_label_map
-from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.samples import Box, ImageFile, images_of_split, numbered_boxes_by_image
 from stages.io.tables import INSTANCES, write_table
 
 
@@ -53,7 +53,7 @@ def instances_split(
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
-    boxes = boxes_by_image(instances)
+    boxes = numbered_boxes_by_image(instances)
     samples = images_of_split(images, Path(), "train")
     rows: list[dict[str, Any]] = []
     filled = 0
@@ -79,7 +79,10 @@ def instances_split(
 
 
 def _split_image(
-    sample: ImageFile, boxes: Sequence[Box], labels_file: Path, probabilities_file: Path
+    sample: ImageFile,
+    numbered: Sequence[tuple[int, Box]],
+    labels_file: Path,
+    probabilities_file: Path,
 ) -> tuple[list[dict[str, Any]], int]:
     """The rows of one image, and how many boxes were filled."""
     labels, score_map = read_label_map(labels_file), read_score_map(probabilities_file)
@@ -88,16 +91,17 @@ def _split_image(
             raise InputError(f"{path}: size {size}; expected {sample.size} as in images.parquet")
     classes = {int(label): row for row, label in enumerate(score_map.classes)}
     scores = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
+    boxes = [box for _, box in numbered]
     split = split_instances(labels, [box.corners for box in boxes], [box.category for box in boxes])
     rows = []
-    for box, instance in zip(boxes, split, strict=True):
+    for (number, box), instance in zip(numbered, split, strict=True):
         score = 0.0
         if box.category in classes:
             score = float(np.clip(scores[classes[box.category]][instance.mask].mean(), 0, 1))
         rows.append(
             {
                 "image_id": sample.image_id,
-                "instance_id": box.instance_id,
+                "instance_id": number,
                 "category": box.category,
                 "x0": box.x0,
                 "y0": box.y0,
