@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,6 +37,7 @@ class Item(Protocol):
 
 
 ItemT = TypeVar("ItemT", bound=Item)
+WorkT = TypeVar("WorkT")
 ResultT = TypeVar("ResultT")
 
 #: Share of the kept outcomes that `map_images` computes again instead of its work; see below.
@@ -79,7 +80,7 @@ def map_images(
         SystemExit: with SEEDMASK_VERIFY_MEMO; 1 when a kept outcome differs.
     """
     memo = Memo(stage)
-    workers = min(workers or default_workers(), len(items)) or 1
+    workers = workers or default_workers()
     share = float(os.environ.get(VERIFY, 0))
     if share:
         chosen = _sample(memo, items, share)
@@ -90,17 +91,30 @@ def map_images(
             print(f"{stage}: {image_id} differs")
         raise SystemExit(1 if different else 0)
     out.mkdir(parents=True, exist_ok=True)
+    # Kept outcomes are looked up here, so that no process starts when little or nothing is missing.
+    with ThreadPoolExecutor(workers) as pool:
+        places = list(pool.map(memo.path, items))
+        kept = list(pool.map(partial(_restore, out), places))
+    known = zip(items, places, kept, strict=True)
+    missing = [(item, place) for item, place, stats in known if stats is None]
+    if len(missing) < len(items):
+        count = len(items) - len(missing)
+        print(f"{stage}: {count} of {len(items)} images kept from earlier runs", file=sys.stderr)
     address = os.environ.get(DASK)
-    if address and items:
-        return _on_dask(address, partial(_outcome, function, memo), items, out, stage)
-    return _each(partial(_one, function, memo, out), items, workers, stage)
+    if address and missing:
+        computed = _on_dask(address, partial(_compute, function), missing, out, stage)
+    else:
+        computed = _each(partial(_compute_and_write, function, out), missing, workers, stage)
+    new = iter(computed)
+    return [next(new) if stats is None else stats for stats in kept]
 
 
 def _each(
-    step: Callable[[ItemT], ResultT], items: Sequence[ItemT], workers: int, name: str
+    step: Callable[[WorkT], ResultT], items: Sequence[WorkT], workers: int, name: str
 ) -> list[ResultT]:
     """`step` of every item, in order."""
-    if workers == 1:
+    workers = min(workers, len(items))
+    if workers <= 1:
         with threadpool_limits(1):
             return list(_bar(map(step, items), len(items), name))
     context = get_context("spawn")
@@ -114,7 +128,7 @@ def _each(
 
 
 def _on_dask(
-    address: str, step: Callable[[ItemT], Outcome], items: Sequence[ItemT], out: Path, name: str
+    address: str, step: Callable[[WorkT], Outcome], items: Sequence[WorkT], out: Path, name: str
 ) -> list[Mapping[str, float]]:
     """The stats of every item, computed by the workers of a Dask cluster.
 
@@ -144,7 +158,7 @@ def _on_dask(
     return [stats[index] for index in range(len(items))]
 
 
-def _in_folder(folder: Path, step: Callable[[ItemT], Outcome], item: ItemT) -> Outcome:
+def _in_folder(folder: Path, step: Callable[[WorkT], Outcome], item: WorkT) -> Outcome:
     os.chdir(folder)
     with threadpool_limits(1):
         return step(item)
@@ -155,25 +169,32 @@ def _bar(iterable: Iterable[ResultT], total: int, name: str) -> Iterable[ResultT
     return tqdm(iterable, total=total, desc=name, unit="image", disable=silent)
 
 
-def _one(
-    function: Callable[[ItemT], Outcome], memo: Memo, out: Path, item: ItemT
-) -> Mapping[str, float]:
-    outcome = _outcome(function, memo, item)
+def _restore(out: Path, place: Path) -> Mapping[str, float] | None:
+    """Write what is kept at `place` and return its stats; None when nothing is."""
+    outcome = read_outcome(place)
+    if outcome is None:
+        return None
     _write(outcome, out)
     return outcome.stats
 
 
-def _outcome(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> Outcome:
-    """From the memo store, or computed and kept there."""
-    place = memo.path(item)
-    outcome = read_outcome(place)
-    if outcome is None:
-        try:
-            outcome = function(item)
-        except Exception as error:
-            error.add_note(f"while working on image {item.image_id}")
-            raise
-        keep_outcome(place, outcome)
+def _compute_and_write(
+    function: Callable[[ItemT], Outcome], out: Path, work: tuple[ItemT, Path]
+) -> Mapping[str, float]:
+    outcome = _compute(function, work)
+    _write(outcome, out)
+    return outcome.stats
+
+
+def _compute(function: Callable[[ItemT], Outcome], work: tuple[ItemT, Path]) -> Outcome:
+    """The outcome of an item, which is kept at its place."""
+    item, place = work
+    try:
+        outcome = function(item)
+    except Exception as error:
+        error.add_note(f"while working on image {item.image_id}")
+        raise
+    keep_outcome(place, outcome)
     return outcome
 
 
