@@ -33,10 +33,13 @@ class TrainingSet:
         shutil.copy(self._source / name, self._folder / name)
         self._write()
 
-    def change(self, name: str) -> None:
-        """Other colours, and a first box that is a pixel narrower."""
+    def repaint(self, name: str) -> None:
+        """Other colours in the image."""
         with Image.open(self._folder / name) as image:
             ImageOps.invert(image.convert("RGB")).save(self._folder / name)
+
+    def narrow(self, name: str) -> None:
+        """Its first box loses a pixel on the right."""
         (number,) = (image["id"] for image in self._all["images"] if image["file_name"] == name)
         box = next(entry for entry in self._all["annotations"] if entry["image_id"] == number)
         box["bbox"][2] -= 1
