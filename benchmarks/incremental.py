@@ -112,7 +112,7 @@ def measure(workspace: Path, count: int, overrides: Sequence[str]) -> list[Rerun
         reruns.append(rerun)
 
     def correct(name: str) -> None:
-        images.repaint(name)
+        images.mirror(name)
         images.narrow(name)
 
     def use(*more: str) -> None:

@@ -33,10 +33,10 @@ class TrainingSet:
         shutil.copy(self._source / name, self._folder / name)
         self._write()
 
-    def repaint(self, name: str) -> None:
-        """Other colours in the image."""
+    def mirror(self, name: str) -> None:
+        """Other pixels, the same boxes."""
         with Image.open(self._folder / name) as image:
-            ImageOps.invert(image.convert("RGB")).save(self._folder / name)
+            ImageOps.mirror(image).save(self._folder / name)
 
     def narrow(self, name: str) -> None:
         """Its first box loses a pixel on the right."""

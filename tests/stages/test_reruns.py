@@ -18,7 +18,7 @@ def test_only_what_changed_is_computed(tmp_path: Path) -> None:
     line, memo = DrawnLine(tmp_path, COUNT), tmp_path / "memo"
     first, second, *_, last = line.images.names
     assert line.run(memo).computed == each(COUNT)
-    line.images.repaint(second)
+    line.images.mirror(second)
     assert line.run(memo).computed == each(1)
     line.images.narrow(second)
     blind = {"classifier_infer": 0, "graph_build": 0}  # to boxes
@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     for entries in kept(memo).values():
         for path in sorted(entries)[::2]:
             path.unlink()
-    line.images.repaint(line.images.names[1])
+    line.images.mirror(line.images.names[1])
     found["half"] = line.run(memo)
     shutil.rmtree(memo)
     found["changed"] = line.run(memo)
