@@ -44,6 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         for path in sorted(entries)[::2]:
             path.unlink()
     line.images.mirror(line.images.names[1])
+    line.images.narrow(line.images.names[1])
     found["half"] = line.run(memo)
     shutil.rmtree(memo)
     found["changed"] = line.run(memo)
