@@ -3,9 +3,9 @@
     python -m benchmarks.incremental [--images 500] [--folder FOLDER] [section.key=value ...]
 
 Draws a data set in a copy of the repository, makes its labels up to the CRF, freezes the two
-networks (`freeze`), and then changes one thing after the other. Computed are the images of
-which the memo store gets a new result. The networks get few epochs and the activations one scale:
-they are not what is measured. Exit code 1 when a count is not as expected, or when A²GNN and CRF
+networks, and then changes one thing after the other. Computed are the images of which the memo
+store gets a new result. The networks get few epochs and the activations one scale: they are not
+what is measured. Exit code 1 when a count is not as expected, or when A²GNN and CRF
 take more than a tenth of their first run after one image changed.
 """
 
@@ -108,7 +108,7 @@ def measure(workspace: Path, count: int, overrides: Sequence[str]) -> list[Rerun
             took,
             sum(seconds.get(name, 0.0) for name in MEASURED),
         )
-        print(f"{change}: {took:.0f} s", flush=True)
+        print(f"{change}: {took:.0f} s, computed {rerun.computed}", flush=True)
         reruns.append(rerun)
 
     def correct(name: str) -> None:
