@@ -185,7 +185,7 @@ def gaussian_weights(
     """Eq. 13: pairs near in place and colour weigh much.
 
     Args:
-        colours: normalised RGB on the cells (B, 3, h, w), from `cell_colours`.
+        colours: normalised RGB on the cells (B, 3, h, w), from `models.ops.colours`.
         offsets: K pairs (dy, dx).
         sigma_xy: cells.
         sigma_rgb: in units of normalised RGB.
@@ -217,26 +217,6 @@ def affinity_regularizer(distances: Tensor, weights: Tensor, pairs: Tensor) -> T
     # differs from the paper: a mean over the pairs, where eq. 12 prints a sum that would grow
     # with the image and drown eq. 10; the public code takes a mean too
     return _mean_over(distances * weights, pairs)
-
-
-def cell_colours(images: Tensor, stride: int) -> Tensor:
-    """RGB at the cells' centres, normalised as the backbones do.
-
-    Args:
-        images: RGB in [0, 1], (B, 3, H, W).
-        stride: pixels per cell.
-
-    Returns:
-        (B, 3, ceil(H / stride), ceil(W / stride)).
-    """
-    height, width = images.shape[-2:]
-    rows, columns = -(-height // stride), -(-width // stride)
-    missing = (0, columns * stride - width, 0, rows * stride - height)
-    padded = F.pad(images, missing, mode="replicate")
-    cells = F.interpolate(padded, (rows, columns), mode="bilinear", align_corners=False)
-    mean = cells.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-    std = cells.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    return (cells - mean) / std
 
 
 class AffinityHead(nn.Module):

@@ -39,6 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     use.add_argument("preset", help="a file in presets/, such as default")
     use.add_argument("override", nargs="*", help="section.key=value")
 
+    for name, text in (
+        ("freeze", "keep what stages made, whatever becomes of their inputs"),
+        ("unfreeze", "no longer"),
+    ):
+        freeze = commands.add_parser(name, help=text)
+        freeze.add_argument("stage", nargs="+", help="as in dvc.yaml")
+
     memo = commands.add_parser("memo", help="the kept results of single images")
     kinds = memo.add_subparsers(dest="kind", required=True)
     gc = kinds.add_parser("gc", help="remove what was not used for long")
@@ -69,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return browse_command(arguments.port)
         if arguments.command == "use":
             return use_command(arguments.preset, arguments.override)
+        if arguments.command in ("freeze", "unfreeze"):
+            return freeze_command(arguments.stage, frozen=arguments.command == "freeze")
         if arguments.command == "memo":
             if arguments.kind == "gc":
                 return sweep_command(arguments.days, arguments.gigabytes)
@@ -144,6 +153,14 @@ def use_command(preset: str, overrides: Sequence[str]) -> int:
     print(f"params.yaml is preset {preset!r}" + (" with:" if changes else "."))
     for line in changes:
         print(f"  {line}")
+    return 0
+
+
+def freeze_command(names: Sequence[str], *, frozen: bool) -> int:
+    """`freeze` and `unfreeze`: write it in dvc.yaml."""
+    from pipelines.freeze import freeze
+
+    freeze(ROOT, names, frozen=frozen)
     return 0
 
 

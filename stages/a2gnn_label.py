@@ -15,9 +15,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from models.a2gnn import Settings, label_image
-from models.affinity import cell_colours
 from models.ops.boxes import inside_own_boxes
 from models.ops.cells import cells_to_pixels
+from models.ops.colours import cell_colours
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json

@@ -21,7 +21,6 @@ from models.affinity import (
     AffinityNet,
     affinity_loss,
     affinity_regularizer,
-    cell_colours,
     gaussian_weights,
     half_plane,
     pair_distances,
@@ -32,6 +31,7 @@ from models.backbones import Backbone, build_backbone, cell_features, freeze_bat
 from models.fit import parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment, crop_window
 from models.ops.cells import pixels_to_cells
+from models.ops.colours import cell_colours
 from stages.io.checkpoints import save_weights
 from stages.io.classifiers import ClassifierSpec, read_classifier
 from stages.io.command import run

@@ -29,7 +29,7 @@ from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.maps import read_score_map
 from stages.io.masks import UNKNOWN, encode_rle, read_label_map
-from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.samples import Box, ImageFile, images_of_split, numbered_boxes_by_image
 from stages.io.tables import INSTANCES, write_table
 
 COUNTED = (
@@ -67,7 +67,7 @@ def instances_split(
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
-    boxes = boxes_by_image(instances)
+    boxes = numbered_boxes_by_image(instances)
     human = read_human(provenance)
     samples = images_of_split(images, Path(), "train")
     rows: list[dict[str, Any]] = []
@@ -94,27 +94,32 @@ def instances_split(
 
 
 def _split_image(
-    sample: ImageFile, boxes: Sequence[Box], labels_file: Path, probabilities_file: Path | None
+    sample: ImageFile,
+    numbered: Sequence[tuple[int, Box]],
+    labels_file: Path,
+    probabilities_file: Path | None,
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The rows of one image, and what of `COUNTED` it has; None stands for a person's labels."""
     labels = read_label_map(labels_file)
     _check_size(labels_file, labels.shape, sample)
+    boxes = [box for _, box in numbered]
     split = split_instances(labels, [box.corners for box in boxes], [box.category for box in boxes])
-    pairs = list(zip(boxes, split, strict=True))
+    found = list(zip(numbered, split, strict=True))
     lost = sum(not instance.found for instance in split)
     if probabilities_file is None:
-        pairs = [(box, instance) for box, instance in pairs if instance.found]
-        scores = [1.0] * len(pairs)
+        found = [(box, instance) for box, instance in found if instance.found]
+        scores = [1.0] * len(found)
         painted = {int(label) for label in np.unique(labels)} - {0, UNKNOWN}
-        alone = len(painted - {box.category for box, _ in pairs})
+        alone = len(painted - {box.category for (_, box), _ in found})
         counted = {"boxes_emptied_by_hand": lost, "classes_by_hand_without_a_box": alone}
     else:
+        pairs = [(box, instance) for (_, box), instance in found]
         scores = _scores(sample, pairs, probabilities_file)
         counted = {"boxes_filled_without_their_class": lost}
     rows = [
         {
             "image_id": sample.image_id,
-            "instance_id": box.instance_id,
+            "instance_id": number,
             "category": box.category,
             "x0": box.x0,
             "y0": box.y0,
@@ -125,7 +130,7 @@ def _split_image(
             "mask": encode_rle(instance.mask),
             "score": score,
         }
-        for (box, instance), score in zip(pairs, scores, strict=True)
+        for ((number, box), instance), score in zip(found, scores, strict=True)
     ]
     return rows, counted
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,9 +38,8 @@ class Item(Protocol):
 
 
 ItemT = TypeVar("ItemT", bound=Item)
+WorkT = TypeVar("WorkT")
 ResultT = TypeVar("ResultT")
-#: Of one image: its stats, and whether it was computed (else it came from the memo store).
-Made = tuple[Mapping[str, float], bool]
 
 #: Share of the kept outcomes that `map_images` computes again instead of its work; see below.
 VERIFY = "SEEDMASK_VERIFY_MEMO"
@@ -82,7 +81,7 @@ def map_images(
         SystemExit: with SEEDMASK_VERIFY_MEMO; 1 when a kept outcome differs.
     """
     memo = Memo(stage)
-    workers = min(workers or default_workers(), len(items)) or 1
+    workers = workers or default_workers()
     share = float(os.environ.get(VERIFY, 0))
     if share:
         chosen = _sample(memo, items, share)
@@ -93,21 +92,31 @@ def map_images(
             print(f"{stage}: {image_id} differs")
         raise SystemExit(1 if different else 0)
     out.mkdir(parents=True, exist_ok=True)
+    # Kept outcomes are looked up here, so that no process starts when little or nothing is missing.
+    with ThreadPoolExecutor(workers) as pool:
+        places = list(pool.map(memo.path, items))
+        kept = list(pool.map(partial(_restore, out), places))
+    known = zip(items, places, kept, strict=True)
+    missing = [(item, place) for item, place, stats in known if stats is None]
+    if len(missing) < len(items):
+        count = len(items) - len(missing)
+        print(f"{stage}: {count} of {len(items)} images kept from earlier runs", file=sys.stderr)
     address = os.environ.get(DASK)
-    if address and items:
-        made = _on_dask(address, partial(_outcome, function, memo), items, out, stage)
+    if address and missing:
+        computed = _on_dask(address, partial(_compute, function), missing, out, stage)
     else:
-        made = _each(partial(_one, function, memo, out), items, workers, stage)
-    pairs = zip(items, made, strict=True)
-    keep_origins(out, [item.image_id for item, (_, is_new) in pairs if is_new])
-    return [stats for stats, _ in made]
+        computed = _each(partial(_compute_and_write, function, out), missing, workers, stage)
+    keep_origins(out, [item.image_id for item, _ in missing])
+    new = iter(computed)
+    return [next(new) if stats is None else stats for stats in kept]
 
 
 def _each(
-    step: Callable[[ItemT], ResultT], items: Sequence[ItemT], workers: int, name: str
+    step: Callable[[WorkT], ResultT], items: Sequence[WorkT], workers: int, name: str
 ) -> list[ResultT]:
     """`step` of every item, in order."""
-    if workers == 1:
+    workers = min(workers, len(items))
+    if workers <= 1:
         with threadpool_limits(1):
             return list(_bar(map(step, items), len(items), name))
     context = get_context("spawn")
@@ -121,13 +130,9 @@ def _each(
 
 
 def _on_dask(
-    address: str,
-    step: Callable[[ItemT], tuple[Outcome, bool]],
-    items: Sequence[ItemT],
-    out: Path,
-    name: str,
-) -> list[Made]:
-    """What became of every item, computed by the workers of a Dask cluster.
+    address: str, step: Callable[[WorkT], Outcome], items: Sequence[WorkT], out: Path, name: str
+) -> list[Mapping[str, float]]:
+    """The stats of every item, computed by the workers of a Dask cluster.
 
     Files are written here: a worker outlives this process and must not write into `out` then.
 
@@ -142,20 +147,20 @@ def _on_dask(
         client = Client(address, timeout="20s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"{DASK}: no Dask scheduler at {address}: {error}") from error
-    made: dict[int, Made] = {}
+    stats: dict[int, Mapping[str, float]] = {}
     with client:
         futures = client.map(partial(_in_folder, Path.cwd(), step), items, pure=False)
         places = {future.key: index for index, future in enumerate(futures)}
         ended = as_completed(futures)  # type: ignore[no-untyped-call]
         for future in _bar(ended, len(items), name):
-            outcome, is_new = future.result()
+            outcome = future.result()
             _write(outcome, out)
-            made[places[future.key]] = outcome.stats, is_new
+            stats[places[future.key]] = outcome.stats
             future.release()
-    return [made[index] for index in range(len(items))]
+    return [stats[index] for index in range(len(items))]
 
 
-def _in_folder(folder: Path, step: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+def _in_folder(folder: Path, step: Callable[[WorkT], Outcome], item: WorkT) -> Outcome:
     os.chdir(folder)
     with threadpool_limits(1):
         return step(item)
@@ -166,25 +171,33 @@ def _bar(iterable: Iterable[ResultT], total: int, name: str) -> Iterable[ResultT
     return tqdm(iterable, total=total, desc=name, unit="image", disable=silent)
 
 
-def _one(function: Callable[[ItemT], Outcome], memo: Memo, out: Path, item: ItemT) -> Made:
-    outcome, is_new = _outcome(function, memo, item)
-    _write(outcome, out)
-    return outcome.stats, is_new
-
-
-def _outcome(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> tuple[Outcome, bool]:
-    """From the memo store, or computed and kept there; and whether it was computed."""
-    place = memo.path(item)
+def _restore(out: Path, place: Path) -> Mapping[str, float] | None:
+    """Write what is kept at `place` and return its stats; None when nothing is."""
     outcome = read_outcome(place)
-    is_new = outcome is None
     if outcome is None:
-        try:
-            outcome = function(item)
-        except Exception as error:
-            error.add_note(f"while working on image {item.image_id}")
-            raise
-        keep_outcome(place, outcome)
-    return outcome, is_new
+        return None
+    _write(outcome, out)
+    return outcome.stats
+
+
+def _compute_and_write(
+    function: Callable[[ItemT], Outcome], out: Path, work: tuple[ItemT, Path]
+) -> Mapping[str, float]:
+    outcome = _compute(function, work)
+    _write(outcome, out)
+    return outcome.stats
+
+
+def _compute(function: Callable[[ItemT], Outcome], work: tuple[ItemT, Path]) -> Outcome:
+    """The outcome of an item, which is kept at its place."""
+    item, place = work
+    try:
+        outcome = function(item)
+    except Exception as error:
+        error.add_note(f"while working on image {item.image_id}")
+        raise
+    keep_outcome(place, outcome)
+    return outcome
 
 
 def _write(outcome: Outcome, out: Path) -> None:

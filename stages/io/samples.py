@@ -36,9 +36,12 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Box:
-    """One box of instances.parquet: pixels, 0-based, half open; category is the label value."""
+    """One box of instances.parquet: pixels, 0-based, half open; category is the label value.
 
-    instance_id: int
+    Without its instance_id, which counts over the whole data set: one box more would make other
+    items of all the images after it, and nothing kept of them would be found again.
+    """
+
     category: int
     x0: float
     y0: float
@@ -68,11 +71,17 @@ def images_of_split(images: Path, root: Path, split: Literal["train", "val"]) ->
 
 def boxes_by_image(instances: Path) -> dict[str, tuple[Box, ...]]:
     """The boxes of every image that has any; crowd regions are left out."""
-    boxes: dict[str, list[Box]] = defaultdict(list)
+    numbered = numbered_boxes_by_image(instances)
+    return {image_id: tuple(box for _, box in found) for image_id, found in numbered.items()}
+
+
+def numbered_boxes_by_image(instances: Path) -> dict[str, tuple[tuple[int, Box], ...]]:
+    """The same, each with its instance_id before it."""
+    boxes: dict[str, list[tuple[int, Box]]] = defaultdict(list)
     for row in read_rows(instances, INSTANCES):
         if not row["is_crowd"]:
-            corners = (row["x0"], row["y0"], row["x1"], row["y1"])
-            boxes[row["image_id"]].append(Box(row["instance_id"], row["category"], *corners))
+            box = Box(row["category"], row["x0"], row["y0"], row["x1"], row["y1"])
+            boxes[row["image_id"]].append((row["instance_id"], box))
     return {image_id: tuple(found) for image_id, found in boxes.items()}
 
 

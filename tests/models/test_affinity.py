@@ -14,7 +14,6 @@ from models.affinity import (
     AffinityNet,
     affinity_loss,
     affinity_regularizer,
-    cell_colours,
     gaussian_weights,
     graph_edges,
     half_plane,
@@ -139,15 +138,6 @@ def test_gaussian_weight_is_one_for_neighbours_of_a_wide_filter_and_zero_with_it
     assert weights[0, 0].sum() == 0
     torch.testing.assert_close(weights[0, 1, :, 0], torch.full((2,), math.exp(-0.5)).double())
     assert weights[0, 1, :, 1].sum() == 0
-
-
-def test_cell_colours_are_the_image_at_the_centres_of_its_cells() -> None:
-    ramp = torch.arange(20, dtype=torch.float64).view(1, 1, 1, 20).expand(1, 3, 16, 20) / 20
-    mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(3, 1, 1)
-    cells = cell_colours(ramp, 8) * std + mean
-    assert cells.shape == (1, 3, 2, 3)
-    torch.testing.assert_close(cells[0, 0, 0], torch.tensor([3.5, 11.5, 19.0]).double() / 20)
 
 
 @pytest.mark.parametrize(("window", "radius"), WINDOWS)

@@ -101,7 +101,7 @@ def test_a_data_set_without_boxes_gives_an_empty_table(
 ) -> None:
     from stages import instances_split as module
 
-    monkeypatch.setattr(module, "boxes_by_image", lambda path: {})
+    monkeypatch.setattr(module, "numbered_boxes_by_image", lambda path: {})
     instances_split(Params(), **paths)
     assert read_rows(paths["out"] / "instances.parquet", INSTANCES) == []
     assert metrics(paths)["mean_score"] is None

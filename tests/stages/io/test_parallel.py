@@ -64,6 +64,21 @@ def test_what_was_computed_is_not_computed_again(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "i3.txt").read_text() == "9"
 
 
+def test_one_image_more_is_computed_alone_and_without_another_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def only_the_new_one(item: Item) -> Outcome:  # not to be pickled for a worker
+        assert item.value == 4
+        return square(item)
+
+    others = [item for item in ITEMS if item.value != 4]
+    map_images(square, others, tmp_path / "a", stage="square", workers=1)
+    stats = map_images(only_the_new_one, ITEMS, tmp_path / "b", stage="square", workers=2)
+    assert [row["value"] for row in stats] == list(range(9))
+    assert len(list((tmp_path / "b").iterdir())) == 9
+    assert "square: 8 of 9 images kept from earlier runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_which_images_were_computed_is_left_for_whoever_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int

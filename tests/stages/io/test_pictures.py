@@ -49,7 +49,7 @@ def test_shrunk_labels_hold_no_values_in_between() -> None:
 
 def test_boxes_are_frames_in_the_colour_of_their_class() -> None:
     image = np.zeros((20, 30, 3), dtype=np.uint8)
-    framed = with_boxes(image, [Box(1, 3, 4.0, 8.0, 40.0, 32.0)], 0.5, {3: (9, 8, 7)})
+    framed = with_boxes(image, [Box(3, 4.0, 8.0, 40.0, 32.0)], 0.5, {3: (9, 8, 7)})
     assert framed[4, 2].tolist() == framed[15, 19].tolist() == [9, 8, 7]
     assert not framed[10, 10].any()
     assert not image.any()

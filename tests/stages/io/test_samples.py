@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from stages.io.errors import InputError
-from stages.io.samples import Box, boxes_by_image, images_of_split, tags_by_image
+from stages.io.samples import (
+    Box,
+    boxes_by_image,
+    images_of_split,
+    numbered_boxes_by_image,
+    tags_by_image,
+)
 from stages.io.tables import IMAGES, INSTANCES, TAGS, write_table
 from tests.stages.devkits import picture, picture_bytes
 
@@ -50,7 +56,9 @@ def test_boxes_are_grouped_and_crowds_left_out(tmp_path: Path) -> None:
     ]
     write_table(tmp_path / "t.parquet", pd.DataFrame(rows), INSTANCES)
     boxes = boxes_by_image(tmp_path / "t.parquet")
-    assert boxes == {"b": (Box(0, 3, 1, 2, 3, 4),), "a": (Box(1, 3, 1, 2, 3, 4),)}
+    assert boxes == {"b": (Box(3, 1, 2, 3, 4),), "a": (Box(3, 1, 2, 3, 4),)}
+    numbered = numbered_boxes_by_image(tmp_path / "t.parquet")
+    assert numbered == {"b": ((0, boxes["b"][0]),), "a": ((1, boxes["a"][0]),)}
     assert boxes["a"][0].corners == (1, 2, 3, 4)
 
 

@@ -1,0 +1,171 @@
+"""The stages that treat images one by one, in their order, in this process, on drawn images.
+
+The two networks have random weights that stay, as after `python -m pipelines freeze`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.affinity import AffinityNet
+from models.backbones import build_backbone
+from models.creatures import NAMES
+from stages import (
+    a2gnn_label,
+    classifier_infer,
+    crf_refine,
+    dataset,
+    grabcut_seeds,
+    graph_build,
+    scenes,
+    seeds_fuse,
+    walk_label,
+)
+from stages.io import parallel
+from stages.io.checkpoints import save_weights
+from stages.io.classifiers import ClassifierSpec, save_classifier
+from stages.io.command import parse_section, read_params_file
+from stages.io.memo import Memo
+from tests.training_set import TrainingSet
+
+STAGES = (
+    "classifier_infer",
+    "grabcut_seeds",
+    "seeds_fuse",
+    "graph_build",
+    "walk_label",
+    "a2gnn_label",
+    "crf_refine",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of the line did, per stage.
+
+    Attributes:
+        files: content by path.
+        computed: the number of images of which the memo store got a new outcome.
+    """
+
+    files: Mapping[str, Mapping[str, bytes]]
+    computed: Mapping[str, int]
+
+
+class DrawnLine:
+    """A data set of drawn images and the way from there to labels.
+
+    Attributes:
+        images: the training images; the last one drawn is not among them at first.
+    """
+
+    def __init__(self, root: Path, count: int) -> None:
+        self.root = root
+        self.runs = 0
+        self.sections = read_params_file(Path("params.yaml"))
+        for section, values in read_params_file(Path("presets/tiny.yaml")).items():
+            self.sections[section] |= values
+        self.sections["classifier_infer"]["output_stride"] = 8  # resnet38d has no other
+        small = {"train_images": count + 1, "val_images": 1, "width": 64, "height": 64}
+        scenes.scenes(self._params(scenes, small), root / "drawn")
+        self.images = TrainingSet(root / "drawn", root / "mine")
+        self.images.remove(self.images.names[-1])
+        torch.manual_seed(0)
+        spec = ClassifierSpec("cam", "resnet38d", 0.05, 8, tuple(range(1, len(NAMES) + 1)))
+        save_classifier(root / "classifier.pt", spec.build(), spec)
+        beside = {"backbone": "resnet38d", "width": 0.03, "output_stride": 8}
+        beside |= {"reduced": [8, 8, 8], "radius": 2, "window": "disc"}
+        backbone = build_backbone("resnet38d", output_stride=8, width=0.03)
+        network = AffinityNet(backbone, (8, 8, 8))
+        save_weights(root / "affinity.pt", network.state_dict(), beside)
+
+    def run(self, memo: Path, **changes: Mapping[str, Any]) -> Run:
+        """Run all into a folder of its own.
+
+        Args:
+            memo: folder of the memo store.
+            changes: by stage, parameters that differ from preset tiny.
+        """
+        self.runs += 1
+        out = self.root / f"run{self.runs}"
+        before = kept(memo)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SEEDMASK_WORKERS", "1")
+            patch.setattr(parallel, "Memo", partial(Memo, folder=memo))
+            for stage in self._line(out, changes):
+                stage()
+        after = kept(memo)
+        return Run(
+            {
+                name: {
+                    str(path.relative_to(out)): path.read_bytes()
+                    for path in sorted((out / name).rglob("*"))
+                    if path.is_file()
+                }
+                for name in STAGES
+            },
+            {name: len(after[name] - before[name]) for name in STAGES},
+        )
+
+    def _line(
+        self, out: Path, changes: Mapping[str, Mapping[str, Any]]
+    ) -> list[Callable[[], None]]:
+        root = self.root / "mine"
+        tables = out / "dataset"
+        images, instances = tables / "images.parquet", tables / "instances.parquet"
+        graphs, maps = out / "graph_build/graphs", out / "a2gnn_label/maps"
+
+        def stage(module: Any, **paths: Path) -> Callable[[], None]:
+            name = module.__name__.removeprefix("stages.")
+            params = self._params(module, changes.get(name, {}))
+            return partial(getattr(module, name), params, out=out / name, **paths)
+
+        return [
+            stage(dataset, root=root),
+            stage(
+                classifier_infer,
+                root=root,
+                images=images,
+                tags=tables / "tags.parquet",
+                weights=self.root / "classifier.pt",
+            ),
+            stage(grabcut_seeds, root=root, images=images, instances=instances),
+            stage(
+                seeds_fuse,
+                images=images,
+                instances=instances,
+                cams=out / "classifier_infer/maps",
+                grabcut=out / "grabcut_seeds/labels",
+            ),
+            stage(graph_build, root=root, images=images, weights=self.root / "affinity.pt"),
+            stage(
+                walk_label,
+                images=images,
+                instances=instances,
+                graphs=graphs,
+                seeds=out / "seeds_fuse/fused",
+            ),
+            stage(
+                a2gnn_label,
+                root=root,
+                images=images,
+                instances=instances,
+                graphs=graphs,
+                seeds=out / "seeds_fuse/confident",
+            ),
+            stage(crf_refine, root=root, images=images, instances=instances, source=maps),
+        ]
+
+    def _params(self, module: Any, changes: Mapping[str, Any]) -> Any:
+        name = module.__name__.removeprefix("stages.")
+        return parse_section(module.Params, self.sections[name] | changes, f"params.yaml: {name}")
+
+
+def kept(memo: Path) -> dict[str, set[Path]]:
+    """The outcomes in a memo store, per stage."""
+    return {name: {path for path in (memo / name).rglob("*") if path.is_file()} for name in STAGES}
