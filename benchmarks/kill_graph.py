@@ -1,15 +1,20 @@
 """End a whole run in five ways at random moments, run it again, compare with a calm run.
 
-    python -m benchmarks.kill_graph [--moments 20] [--seed 0] [--target masks_export]
+    python -m benchmarks.kill_graph [--moments 20] [--seed 0] [--target STAGE] [--keep FILE]
+        [section.key=value ...]
 
-Eight drawn images (preset tiny) in a copy of the repository. Before each run all that was made is
-removed. The run is a Prefect flow on a server of its own; it is ended by SIGINT, SIGTERM or SIGKILL
-of its process, by `prefect flow-run cancel` of a deployment's run, or by SIGKILL of every process
-in the folder at once, as a power cut does. Exit code 1 when a process goes on, a rerun fails, or
+Eight small drawn images in a copy of the repository: the whole line from boxes over classifier,
+GrabCut, affinity network, graphs and A2GNN to the CRF, ten stages, but with preset tiny's few
+epochs and `SMALLER`, a slim classifier, so that a run is mostly the start of its processes. Before
+each run all that was made is removed. The run is a Prefect flow on a server of its own; it is ended
+by SIGINT, SIGTERM or SIGKILL of its process, by `prefect flow-run cancel` of a deployment's run, or
+by SIGKILL of every process in the folder at once, as a power cut does. With --keep, what is done
+already stands in FILE and is not done again. Exit code 1 when a process goes on, a rerun fails, or
 an output differs.
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -21,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -31,6 +36,18 @@ from rich.table import Table
 from benchmarks.kill_stages import at_work, copy_repository, digests, pipelines, start
 from tests.pipelines.prefect_server import PREFECT, Server, await_true
 
+#: On top of preset tiny. The slim network is the papers' own, which needs no torchvision.
+SMALLER = (
+    "scenes.width=96",
+    "scenes.height=80",
+    "classifier_train.backbone=resnet38d",
+    "classifier_train.width=0.05",
+    "classifier_train.training_stride=8",
+    "classifier_infer.output_stride=8",
+)
+WAYS = ("SIGINT", "SIGTERM", "SIGKILL", "cancel", "power cut")
+#: What lies in data/ and is not made.
+BROUGHT = ("raw", "corrections", ".gitignore")
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -56,14 +73,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--target", default="masks_export")
+    parser.add_argument("--target", default="crf_refine@a2gnn")
+    parser.add_argument("--keep", type=Path, default=Path(os.devnull), help="ends, one per line")
+    parser.add_argument("override", nargs="*", help="of params.yaml")
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)
-    ends: list[End] = []
+    ways = [(way, moments.random()) for _ in range(arguments.moments) for way in WAYS]
+    ends = read_ends(arguments.keep)
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
         copy_repository(workspace)
-        pipelines(workspace, "use", "tiny")
+        pipelines(workspace, "use", "tiny", *SMALLER, *arguments.override)
         server = Server(Path(folder) / "prefect")
         os.environ.update(server.environment)
         worker = start_worker(workspace)
@@ -72,20 +92,26 @@ def main() -> int:
             pipelines(workspace, "run", arguments.target)
             usual = time.monotonic() - began
             calm = digests(workspace)
-            for _ in range(arguments.moments):
-                for way in ("SIGINT", "SIGTERM", "SIGKILL", "cancel", "power cut"):
-                    moment = moments.uniform(0, usual)
-                    end = end_and_rerun(workspace, server, arguments.target, way, moment, calm)
-                    print(
-                        f"{way} after {moment:.1f} s: {'good' if end.is_good else end}", flush=True
-                    )
-                    ends.append(end)
+            print(f"a calm run: {usual:.1f} s, {len(calm)} files", flush=True)
+            for way, share in ways[len(ends) :]:
+                moment = share * usual
+                end = end_and_rerun(workspace, server, arguments.target, way, moment, calm)
+                print(f"{way} after {moment:.1f} s: {'good' if end.is_good else end}", flush=True)
+                ends.append(end)
+                with arguments.keep.open("a") as file:
+                    file.write(json.dumps(asdict(end)) + "\n")
         finally:
             worker.kill()
             worker.wait()
             server.stop()
     print_table(ends, usual)
     return 0 if all(end.is_good for end in ends) else 1
+
+
+def read_ends(kept: Path) -> list[End]:
+    """The ends that an earlier call left; none where there is no file."""
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    return [End(**json.loads(line)) for line in lines]
 
 
 def start_worker(workspace: Path) -> "subprocess.Popen[bytes]":
@@ -115,23 +141,30 @@ def prefect(workspace: Path, *arguments: str) -> str:
 
 def forget(workspace: Path) -> None:
     """Bring the workspace to where nothing has run."""
-    for path in (workspace / "data").iterdir():
-        if path.is_dir() and path.name != "raw":
+    made = [path for path in (workspace / "data").iterdir() if path.name not in BROUGHT]
+    kept = [path for path in (workspace / ".seedmask").iterdir() if path.name != "params.json"]
+    for path in (*made, *kept, workspace / ".dvc/cache", workspace / "dvc.lock"):
+        if path.is_dir():
             shutil.rmtree(path)
-    (workspace / "dvc.lock").unlink(missing_ok=True)
-    for kept in (".dvc/cache", ".seedmask"):
-        shutil.rmtree(workspace / kept, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def end_and_rerun(
     workspace: Path, server: Server, target: str, way: str, moment: float, calm: dict[str, str]
 ) -> End:
-    """Start, end after `moment` seconds, look for orphans, run to the end."""
+    """Start, end after `moment` seconds, look for orphans, run to the end.
+
+    A run that was over by then says nothing: it is started anew and ended earlier.
+    """
     forget(workspace)
-    if way == "cancel":
+    while not (
         run_cancelled(workspace, server, target, moment)
-    else:
-        run_killed(workspace, target, way, moment)
+        if way == "cancel"
+        else run_killed(workspace, target, way, moment)
+    ):
+        forget(workspace)
+        moment *= 0.6
     limit = time.monotonic() + 5
     while (orphans := at_work(workspace)) and time.monotonic() < limit:
         time.sleep(0.1)
@@ -144,11 +177,18 @@ def end_and_rerun(
     return End(way, moment, len(orphans), process.returncode, digests(workspace) == calm, seconds)
 
 
-def run_killed(workspace: Path, target: str, way: str, moment: float) -> None:
-    """A run from the command line, ended by a signal to it or to all of its processes."""
+def run_killed(workspace: Path, target: str, way: str, moment: float) -> bool:
+    """A run from the command line, ended by a signal to it or to all of its processes.
+
+    Returns:
+        Whether it was still at work.
+    """
     with start(workspace, "run", target) as process:
-        with suppress(subprocess.TimeoutExpired):
+        try:
             process.communicate(timeout=moment)
+            return False
+        except subprocess.TimeoutExpired:
+            pass
         if way == "power cut":
             for found in at_work(workspace):
                 with suppress(psutil.NoSuchProcess):
@@ -156,10 +196,15 @@ def run_killed(workspace: Path, target: str, way: str, moment: float) -> None:
         else:
             process.send_signal(getattr(signal, way))
         process.communicate()
+    return True
 
 
-def run_cancelled(workspace: Path, server: Server, target: str, moment: float) -> None:
-    """A deployment's run by the worker, cancelled through the server."""
+def run_cancelled(workspace: Path, server: Server, target: str, moment: float) -> bool:
+    """A deployment's run by the worker, cancelled through the server.
+
+    Returns:
+        Whether it was still at work.
+    """
     said = prefect(
         workspace, "deployment", "run", "seedmask/on-demand", "--param", f'target=["{target}"]'
     )
@@ -168,10 +213,12 @@ def run_cancelled(workspace: Path, server: Server, target: str, moment: float) -
     run = found[0]
     await_true(lambda: server.run_state(run) not in ("SCHEDULED", "PENDING"), 120)
     time.sleep(moment)
-    if server.run_state(run) not in FINAL:
-        with suppress(subprocess.CalledProcessError):  # it ended in this moment
-            prefect(workspace, "flow-run", "cancel", run)
-        await_true(lambda: server.run_state(run) in FINAL, 60)
+    if server.run_state(run) in FINAL:
+        return False
+    with suppress(subprocess.CalledProcessError):  # it ended in this moment
+        prefect(workspace, "flow-run", "cancel", run)
+    await_true(lambda: server.run_state(run) in FINAL, 120)
+    return True
 
 
 def print_table(ends: Sequence[End], usual: float) -> None:

@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", default="tiny")
     arguments = parser.parse_args(argv)
     moments = random.Random(arguments.seed)
+    os.environ.setdefault("SEEDMASK_WORKERS", "2")  # few images would not leave their process
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
         copy_repository(workspace)

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import models as tv
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from models.resnet38 import ResNet38
 
@@ -98,6 +96,9 @@ def _resnet38d(width: float) -> Backbone:
 
 
 def _resnet(name: str, output_stride: int) -> Backbone:
+    from torchvision import models as tv  # takes a second, and not all who import us build one
+    from torchvision.models.feature_extraction import create_feature_extractor
+
     body: tv.ResNet = getattr(tv, name)(weights=None)
     for layer, rate in zip((body.layer3, body.layer4), (2, 4), strict=True):
         if rate * 8 > output_stride:
@@ -108,6 +109,9 @@ def _resnet(name: str, output_stride: int) -> Backbone:
 
 
 def _mobilenet_v2(output_stride: int) -> Backbone:
+    from torchvision import models as tv
+    from torchvision.models.feature_extraction import create_feature_extractor
+
     body = tv.mobilenet_v2(weights=None)
     if output_stride == 8:
         _dilate(body.features[7:14], 2)

@@ -104,7 +104,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         "wait": arguments.wait,
         "pull": arguments.pull,
     }
-    if arguments.local or not _is_pending(targets):
+    if arguments.local or not _is_pending(targets, wait=arguments.wait):
         local = ["--local"] if arguments.local else []
         resume = " ".join(["python -m pipelines run", *targets, *local])
         rebuilt = rebuild(ROOT, targets, run_local, resume=resume, **options)
@@ -118,13 +118,15 @@ def run_command(arguments: argparse.Namespace) -> int:
     return 0 if end.is_completed() else 1
 
 
-def _is_pending(targets: Sequence[str]) -> bool:
+def _is_pending(targets: Sequence[str], *, wait: bool) -> bool:
     """Whether there is something to do, for which Prefect's server is worth its start."""
     from pipelines.params import check_sections
     from pipelines.plan import make_plan
+    from pipelines.workspace import holding_workspace
 
-    check_sections(ROOT)
-    return bool(make_plan(ROOT, targets).pending)
+    with holding_workspace(ROOT, wait=wait):
+        check_sections(ROOT)
+        return bool(make_plan(ROOT, targets).pending)
 
 
 def status_command(targets: Sequence[str]) -> int:

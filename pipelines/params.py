@@ -1,10 +1,13 @@
 """Check the whole params.yaml before any work is done."""
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,6 +15,10 @@ from ruamel.yaml import YAML
 
 from stages.io.command import parse_section, read_params_file
 from stages.io.errors import InputError
+from stages.io.files import write_json
+
+#: By section, the digest of what was found right.
+CHECKED = Path(".seedmask/params.json")
 
 
 def stage_names(root: Path) -> list[str]:
@@ -43,19 +50,51 @@ def check_sections(root: Path) -> dict[str, Any]:
 
 
 def check_values(sections: Mapping[str, Any], file: Path) -> None:
-    """Check every key of every section against the stage's Params; imports all stages (seconds).
+    """Check every key of every section against the stage's Params.
+
+    That imports the stages, which takes seconds, so it is kept in .seedmask beside `file` which
+    sections were right, and they are not checked again until they or the code change.
 
     Raises:
         InputError: one line per problem.
     """
+    kept = file.parent / CHECKED
+    code = _code_digest()
+    digests = {
+        name: hashlib.sha256(f"{code} {name} {section!r}".encode()).hexdigest()
+        for name, section in sections.items()
+    }
+    known = _read_checked(kept)
     problems = []
     for name, section in sections.items():
+        if known.get(name) == digests[name]:
+            continue
         try:
             parse_section(params_type(name), section, f"{file}: {name}")
         except InputError as error:
             problems.append(str(error))
     if problems:
         raise InputError("\n".join(problems))
+    if known != digests:
+        write_json(kept, digests)
+
+
+def _read_checked(kept: Path) -> dict[str, str]:
+    try:
+        content = json.loads(kept.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _code_digest() -> str:
+    """Hash of all that says what a section may hold: our code, and pydantic's version."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256(version("pydantic").encode())
+    for package in ("models", "stages"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def params_type(name: str) -> type[Any]:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 #: Added to the maximum; a class without evidence keeps a map of zeros.
 EPSILON = 1e-5
@@ -44,13 +43,18 @@ def multiscale_cams(
     found = []
     for scale in scales:
         size = [max(round(height * scale), 1), max(round(width * scale), 1)]
-        scaled = image if scale == 1 else TF.resize(image, size, antialias=True)
+        scaled = image if scale == 1 else _resize(image, size)
         views = [scaled, scaled.flip(-1)] if flip else [scaled]
         places = [columns, 1 - columns]
         for view, x in zip(class_maps(torch.stack(views)), places, strict=False):
             found.append(read_cells(view.relu(), rows * size[0], x * size[1], source_stride))
     total = torch.stack(found).sum(0)
     return total / (total.amax((1, 2), keepdim=True) + EPSILON)
+
+
+def _resize(image: Tensor, size: list[int]) -> Tensor:
+    """(3, H, W) to (3, *size), bilinear with antialiasing."""
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
 
 
 def read_cells(maps: Tensor, y: Tensor, x: Tensor, stride: int) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models import get_weight
 
 from stages.io.errors import InputError
 from stages.io.files import write_bytes, write_json
@@ -68,6 +67,8 @@ def initial_weights(name: str) -> dict[str, Tensor] | None:
     if name == "none":
         return None
     if "_Weights." in name:
+        from torchvision.models import get_weight  # takes a second, and few need it
+
         try:
             state: dict[str, Tensor] = dict(get_weight(name).get_state_dict(check_hash=True))
         except (ValueError, KeyError, AttributeError) as error:

@@ -1,5 +1,8 @@
 """Images one by one, in as many processes as there are cores, one torch thread each.
 
+A handful of images, or quick ones, stay in one process: to start others would take longer.
+SEEDMASK_WORKERS=N asks for N processes all the same.
+
 With SEEDMASK_DASK=tcp://HOST:PORT the workers of that Dask cluster compute instead. They need this
 folder under the same path; they and the scheduler need its code on their PYTHONPATH.
 """
@@ -9,7 +12,8 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -41,15 +45,20 @@ ItemT = TypeVar("ItemT", bound=Item)
 WorkT = TypeVar("WorkT")
 ResultT = TypeVar("ResultT")
 
+#: How many processes compute the images.
+WORKERS = "SEEDMASK_WORKERS"
 #: Share of the kept outcomes that `map_images` computes again instead of its work; see below.
 VERIFY = "SEEDMASK_VERIFY_MEMO"
+#: Seconds of work left that are worth a pool: each of its processes imports the stage anew, which
+#: takes 2 to 4 s of processor time with torch.
+POOL_START = 3.0
 #: Address of a Dask scheduler whose workers compute the images.
 DASK = "SEEDMASK_DASK"
 
 
 def default_workers() -> int:
-    """The number of worker processes: SEEDMASK_WORKERS, else the cores this process may use."""
-    return int(os.environ.get("SEEDMASK_WORKERS", 0)) or len(os.sched_getaffinity(0))
+    """How many may work at once: SEEDMASK_WORKERS, else the cores this process may use."""
+    return int(os.environ.get(WORKERS, 0)) or len(os.sched_getaffinity(0))
 
 
 def map_images(
@@ -71,7 +80,8 @@ def map_images(
         items: one per image.
         out: the stage's output folder.
         stage: the stage's name, for the memo store.
-        workers: processes; None is `default_workers()`. 1 stays in this process.
+        workers: processes; 1 stays in this one. None is SEEDMASK_WORKERS, else one per core
+            where that is worth their start.
 
     Returns:
         The stats of each item, in order.
@@ -81,7 +91,7 @@ def map_images(
         SystemExit: with SEEDMASK_VERIFY_MEMO; 1 when a kept outcome differs.
     """
     memo = Memo(stage)
-    workers = workers or default_workers()
+    workers = workers or int(os.environ.get(WORKERS, 0)) or None
     share = float(os.environ.get(VERIFY, 0))
     if share:
         chosen = _sample(memo, items, share)
@@ -93,7 +103,7 @@ def map_images(
         raise SystemExit(1 if different else 0)
     out.mkdir(parents=True, exist_ok=True)
     # Kept outcomes are looked up here, so that no process starts when little or nothing is missing.
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or default_workers()) as pool:
         places = list(pool.map(memo.path, items))
         kept = list(pool.map(partial(_restore, out), places))
     known = zip(items, places, kept, strict=True)
@@ -112,18 +122,42 @@ def map_images(
 
 
 def _each(
-    step: Callable[[WorkT], ResultT], items: Sequence[WorkT], workers: int, name: str
+    step: Callable[[WorkT], ResultT], items: Sequence[WorkT], workers: int | None, name: str
 ) -> list[ResultT]:
     """`step` of every item, in order."""
+    with threadpool_limits(1):
+        return list(_bar(_results(step, items, workers), len(items), name))
+
+
+def _results(
+    step: Callable[[WorkT], ResultT], items: Sequence[WorkT], workers: int | None
+) -> Iterator[ResultT]:
+    """From so many processes; None: from this one, from a pool when enough work is left for it."""
+    if workers is not None and min(workers, len(items)) > 1:
+        yield from _pool_results(step, items, workers)
+        return
+    cores = default_workers() if workers is None else 1
+    warm = 0.0  # when the first item was done, which also loads what all need
+    for done, item in enumerate(items):
+        if cores > 1 and done > 1:
+            left = (time.monotonic() - warm) / (done - 1) * (len(items) - done)
+            if left > POOL_START:
+                yield from _pool_results(step, items[done:], cores)
+                return
+        result = step(item)
+        warm = warm or time.monotonic()
+        yield result
+
+
+def _pool_results(
+    step: Callable[[WorkT], ResultT], items: Sequence[WorkT], workers: int
+) -> Iterator[ResultT]:
     workers = min(workers, len(items))
-    if workers <= 1:
-        with threadpool_limits(1):
-            return list(_bar(map(step, items), len(items), name))
     context = get_context("spawn")
     chunk = max(1, min(8, len(items) // (4 * workers)))
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         try:
-            return list(_bar(pool.map(step, items, chunksize=chunk), len(items), name))
+            yield from pool.map(step, items, chunksize=chunk)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -5,14 +5,16 @@ Columns are checked on reading and on writing, so that a stage may rely on them.
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
+
+if TYPE_CHECKING:  # most stages read rows alone, and pandas takes 0.3 s to import
+    import pandas as pd
 
 #: image_id is text made of letters, digits, '.', '_' and '-'; split is train or val; file is
 #: relative to the data set's root; width and height are pixels AFTER the EXIF rotation.
@@ -49,7 +51,7 @@ TAGS = pa.schema([("image_id", pa.string()), ("category", pa.int16())])
 CATEGORIES = pa.schema([("category", pa.int16()), ("name", pa.string())])
 
 
-def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
+def write_table(path: Path, table: "pd.DataFrame", schema: pa.Schema) -> None:
     """Write `table` with exactly the columns of `schema`, atomically.
 
     Raises:
@@ -63,7 +65,7 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+def read_table(path: Path, schema: pa.Schema) -> "pd.DataFrame":
     """Read a table and check that it has the columns of `schema`.
 
     Raises:

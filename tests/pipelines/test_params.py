@@ -1,8 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines.params import check_sections, check_values
+from pipelines.params import check_sections, check_values, params_type
 from stages.io.command import read_params_file
 from stages.io.errors import InputError
 
@@ -48,12 +49,41 @@ def test_what_does_not_fit_dvc_yaml_is_one_line(tmp_path: Path, params: str, mes
     assert "\n" not in str(caught.value)
 
 
-def test_our_own_params_are_valid() -> None:
+def test_our_own_params_are_valid(tmp_path: Path) -> None:
     sections = check_sections(HERE)
-    check_values(sections, Path("params.yaml"))
+    check_values(sections, tmp_path / "params.yaml")
 
 
-def test_every_problem_of_every_section_is_told() -> None:
+def test_only_a_section_that_was_not_yet_right_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = read_params_file(HERE / "params.yaml")
+    checked: list[str] = []
+
+    def watched(name: str) -> type[Any]:
+        checked.append(name)
+        return params_type(name)
+
+    monkeypatch.setattr("pipelines.params.params_type", watched)
+    two = {name: sections[name] for name in ("scenes", "crf_refine")}
+    check_values(two, tmp_path / "params.yaml")
+    check_values(two, tmp_path / "params.yaml")
+    assert checked == ["scenes", "crf_refine"]
+    two["scenes"]["seed"] = "zero"
+    for _ in range(2):  # what is wrong stays wrong
+        with pytest.raises(InputError, match=r"scenes\.seed"):
+            check_values(two, tmp_path / "params.yaml")
+    assert checked[2:] == ["scenes", "scenes"]
+    two["scenes"]["seed"] = 1
+    monkeypatch.setattr("pipelines.params._code_digest", lambda: "another")
+    check_values(two, tmp_path / "params.yaml")
+    assert checked[4:] == ["scenes", "crf_refine"]
+
+
+def test_every_problem_of_every_section_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     sections = read_params_file(HERE / "params.yaml")
     sections["crf_refine"]["iteratons"] = sections["crf_refine"].pop("iterations")
     sections["scenes"]["seed"] = "zero"

@@ -1,5 +1,7 @@
+import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.workspace import drop_dead_locks
+from pipelines.workspace import drop_dead_locks, drop_unfinished_records
 from tests.pipelines.mini_repository import MiniRepository
 
 EXPECTED = "first 1\nleft 1\nlast 1\n"
@@ -229,6 +231,62 @@ def test_killed_at_a_random_moment_the_same_command_finishes_equally(
     for name, content in {**expected, "last": EXPECTED}.items():
         assert mini.outputs()[f"data/{name}.txt"] == content
     assert len(mini.outputs()) == 4 * 6
+
+
+@pytest.mark.parametrize("cut", ["", "cmd: python -m stages.left\n"])
+def test_a_record_that_dvc_did_not_finish_is_made_again(mini: MiniRepository, cut: str) -> None:
+    mini.run("run", "--local")
+    (mini.root / "dvc.lock").unlink()
+    shutil.rmtree(mini.root / "data")
+    records = list((mini.root / ".dvc/cache/runs").glob("*/*/*"))
+    assert len(records) == 4
+    for record in records:
+        if cut:
+            record.with_name(".Zx1.tmp").write_text(cut)
+        record.unlink()
+    code, text = mini.run("run", "--local")
+    assert code == 0, text
+    assert "4 completed" in text
+    assert mini.outputs()["data/last.txt"] == EXPECTED
+
+
+@pytest.mark.parametrize("left", [0, 200])
+def test_a_lock_file_that_a_killed_run_cut_short_is_mended(mini: MiniRepository, left: int) -> None:
+    mini.run("run", "--local")
+    path = mini.root / "dvc.lock"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    code, text = mini.run("run", "--local")
+    assert code == 1, "no run was killed: it is not ours to mend"
+    assert "dvc.lock" in text
+    (mini.root / ".seedmask/dvc.lock").write_bytes(b"")  # as a killed first run leaves it
+    code, text = mini.run("run", "--local")
+    assert code == 0, text
+    assert "4 restored" in text
+    assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines()), "in some order"
+    path.write_bytes(whole[:left])
+    (mini.root / ".seedmask/dvc.lock").write_bytes(whole)  # as a killed second run leaves it
+    code, text = mini.run("run")
+    assert code == 0, text
+    assert "Everything is up to date" in text
+    assert path.read_bytes() == whole
+    assert not (mini.root / ".seedmask/dvc.lock").exists()
+
+
+def test_records_in_a_shared_cache_are_given_time(tmp_path: Path) -> None:
+    (tmp_path / "root/.dvc").mkdir(parents=True)
+    (tmp_path / "root/.dvc/config").write_text(f"[cache]\n    dir = {tmp_path}/cache\n")
+    young, old, whole = (tmp_path / "cache/runs/ab" / name for name in ("abc", "abd", "abe"))
+    for folder in (young, old, whole):
+        folder.mkdir(parents=True)
+        (folder / ".Zx1.tmp").touch()
+    (whole / "f00").touch()
+    for folder in (old, whole):
+        os.utime(folder, (1, 1))
+    drop_unfinished_records(tmp_path / "root")
+    assert young.is_dir()
+    assert not old.exists()
+    assert [path.name for path in whole.iterdir()] == ["f00"]
 
 
 def test_locks_of_the_dead_are_dropped_and_those_of_the_living_kept(tmp_path: Path) -> None:

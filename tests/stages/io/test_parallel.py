@@ -27,6 +27,10 @@ def square(item: Item) -> Outcome:
     return Outcome({f"{item.image_id}.txt": b"%d" % item.value**2}, {"value": item.value})
 
 
+def report_process(item: Item) -> Outcome:
+    return Outcome({}, {"pid": os.getpid()})
+
+
 def refuse(item: Item) -> Outcome:
     raise AssertionError("computed again")
 
@@ -55,6 +59,20 @@ def test_files_and_stats_do_not_depend_on_the_workers(tmp_path: Path, workers: i
     assert [row["value"] for row in stats] == list(range(9))
     written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert written == {f"i{value}.txt": str(value**2) for value in range(9)}
+
+
+@pytest.mark.parametrize(("start", "elsewhere"), [(60.0, 0), (0.0, 7)])
+def test_a_pool_starts_when_enough_work_is_left_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: float, elsewhere: int
+) -> None:
+    monkeypatch.setattr("stages.io.parallel.POOL_START", start)
+    monkeypatch.setattr("stages.io.parallel.default_workers", lambda: 2)
+    monkeypatch.delenv("SEEDMASK_WORKERS", raising=False)
+    stats = map_images(report_process, ITEMS, tmp_path / "out", stage="square")
+    assert [row["pid"] == os.getpid() for row in stats] == [
+        *[True] * (9 - elsewhere),
+        *[False] * elsewhere,
+    ]
 
 
 def test_what_was_computed_is_not_computed_again(tmp_path: Path) -> None:
