@@ -4,8 +4,10 @@ It shows what labels_eval, instances_eval and deeplab_eval have measured, and me
 itself. Data sets without ground truth get the same page without numbers.
 """
 
+import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -98,7 +100,7 @@ def report(
     deeplab_eval: Path,
     out: Path,
 ) -> None:
-    """Write out/report.html.
+    """Write out/report.html, and two of its tables as out/ladder.csv and out/classes.csv.
 
     Args:
         params: see `Params`.
@@ -211,6 +213,19 @@ def report(
     environment.filters["zip"] = zip
     page = environment.get_template(TEMPLATE.name).render(context)
     write_bytes(out / "report.html", page.encode())
+    _write_csv(out / "ladder.csv", ("source", "miou"), every.items())
+    _write_csv(out / "classes.csv", ("class", "iou"), scores[FINAL]["iou"].items())
+
+
+def _write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[tuple[str, float | None]]
+) -> None:
+    """The rows that have a number, for `dvc plots`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(row for row in rows if row[1] is not None)
+    write_bytes(path, text.getvalue().encode())
 
 
 def gallery_images(

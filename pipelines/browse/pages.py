@@ -86,9 +86,7 @@ def stage_page(
         "numbers": library.numbers(revision, record),
         "history": _history(library, name),
         "curves": {path: _curve(frame) for path, frame in library.curves(revision, record).items()},
-        "tables": [
-            _table(library, revision, path) for path in library.tables(record) if layer is None
-        ],
+        "tables": [_table(library, revision, path) for path in library.tables(record)],
         "folders": _folders(library, revision, record),
         "layers": layers,
         "layer": layer,
@@ -111,6 +109,7 @@ def stage_page(
         context |= {
             "tiles": tiles,
             "legend": _legend(catalogue),
+            "classes": list(catalogue.names.items()),
             "count": len(ids),
             "page": page,
             "pages": count,
@@ -185,7 +184,8 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
             (catalogue.names.get(box.category, str(box.category)), box.corners)
             for box in catalogue.boxes.get(image_id, ())
         ],
-        "classes": [(label, catalogue.names.get(label, str(label))) for label in present],
+        "measured": [(label, catalogue.names.get(label, str(label))) for label in present],
+        "classes": list(catalogue.names.items()),
         "legend": _legend(catalogue),
         "missing": missing,
         "revisions": library.revisions(),

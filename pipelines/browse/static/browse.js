@@ -136,6 +136,24 @@ function setUpViews() {
   }
 }
 
+// Which class the score maps show.
+function setUpClasses() {
+  const chosen = $("#category");
+  if (!chosen) return;
+  const show = () => {
+    for (const over of $$(".scores .over")) {
+      const wanted = new URL(over.src);
+      if (chosen.value === "") wanted.searchParams.delete("category");
+      else wanted.searchParams.set("category", chosen.value);
+      over.src = wanted;
+    }
+    const name = chosen.value === "" ? "best class but background" : chosen.selectedOptions[0].text;
+    for (const line of $$(".scored")) line.textContent = name;
+  };
+  chosen.addEventListener("change", show);
+  if (chosen.value !== "") show(); // what the browser kept from before
+}
+
 // Lines of JSON as they come.
 async function* linesOf(path) {
   const answer = await fetch(path);
@@ -395,5 +413,6 @@ setUpMissing();
 setUpStates();
 setUpGraph();
 setUpViews();
+setUpClasses();
 setUpComparison();
 setUpReview();

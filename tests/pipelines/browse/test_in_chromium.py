@@ -210,3 +210,12 @@ def test_keys_mark_images_in_the_review(tab: Tab) -> None:
     with page.expect_response("**/review/mark"):
         pressed.click()
     assert Marks(tab.site.root).read() == {}
+
+
+def test_the_scores_of_one_class_can_be_chosen(tab: Tab) -> None:
+    page = tab.go("/stage?name=classifier_infer")
+    over = page.locator(".scores .over").first
+    with page.expect_response(lambda answer: "category=1" in answer.url) as answer:
+        page.locator("#category").select_option("1")
+    assert answer.value.ok
+    assert "category=1" in (over.get_attribute("src") or "")
