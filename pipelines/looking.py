@@ -195,6 +195,9 @@ def _check_stage(catalogue: "Catalogue", stage: str) -> None:
 
     revision = catalogue.revision
     if stage not in revision.stages:
+        members = [name for name in revision.stages if name.startswith(f"{stage}@")]
+        if members:
+            raise InputError(f"stage {stage!r}: has members; name one of {', '.join(members)}")
         raise InputError(
             f"stage {stage!r}: not in {revision.name}; {suggest(stage, revision.stages)}"
         )

@@ -76,6 +76,7 @@ def stage_page(
         missing.append(str(error))
         catalogue, layers = None, ()
     layer = _chosen(layers, layer_name, name)
+    curves = library.curves(revision, record)
     context: dict[str, Any] = {
         "rev": rev,
         "revision": revision,
@@ -86,7 +87,9 @@ def stage_page(
         "numbers": library.numbers(revision, record),
         "history": _history(library, name),
         "curves": {path: _curve(frame) for path, frame in library.curves(revision, record).items()},
-        "tables": [_table(library, revision, path) for path in library.tables(record)],
+        "tables": [
+            _table(library, revision, path) for path in library.tables(record) if path not in curves
+        ],
         "folders": _folders(library, revision, record),
         "layers": layers,
         "layer": layer,

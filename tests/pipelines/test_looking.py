@@ -226,7 +226,7 @@ def test_why_prints_all_that_is_known(capsys: pytest.CaptureFixture[str]) -> Non
     ("words", "message"),
     [
         (("show", "walk_labl", "a"), "stage 'walk_labl': not in workspace; did you mean 'walk_l"),
-        (("show", "crf_refine", "a"), "did you mean 'crf_refine@walk'"),
+        (("show", "crf_refine", "a"), "has members; name one of crf_refine@walk"),
         (("show", "labels_eval@crf", "a"), "makes nothing per image"),
         (("show", "walk_label", "b1"), "image 'b1': not in workspace; did you mean 'b.1'"),
         (("show", "walk_label", "zzz"), "there are 3, such as 'a'"),

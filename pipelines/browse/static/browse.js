@@ -124,7 +124,7 @@ function setUpViews() {
       }
     });
     picture.addEventListener("pointerleave", () => crosses.forEach((cross) => { cross.hidden = true; }));
-    if (!view.classList.contains("graph")) continue;
+    if (!view.classList.contains("is-graph")) continue;
     picture.addEventListener("click", (event) => {
       const [x, y] = place(event, view);
       const over = $(".over", view);
@@ -141,7 +141,7 @@ function setUpClasses() {
   const chosen = $("#category");
   if (!chosen) return;
   const show = () => {
-    for (const over of $$(".scores .over")) {
+    for (const over of $$(".is-scores .over")) {
       const wanted = new URL(over.src);
       if (chosen.value === "") wanted.searchParams.delete("category");
       else wanted.searchParams.set("category", chosen.value);

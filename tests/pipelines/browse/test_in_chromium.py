@@ -151,7 +151,7 @@ def test_the_graph_tells_what_a_run_would_do(tab: Tab) -> None:
 
 def test_a_click_on_a_graph_asks_for_the_affinities_there(tab: Tab) -> None:
     page = tab.go(f"/image?id={IMAGES[0]}")
-    picture = page.locator(".tile.graph .picture")
+    picture = page.locator(".tile.is-graph .picture")
     box = picture.bounding_box()
     assert box is not None
     with page.expect_response(lambda answer: "&x=" in answer.url) as answer:
@@ -214,7 +214,7 @@ def test_keys_mark_images_in_the_review(tab: Tab) -> None:
 
 def test_the_scores_of_one_class_can_be_chosen(tab: Tab) -> None:
     page = tab.go("/stage?name=classifier_infer")
-    over = page.locator(".scores .over").first
+    over = page.locator(".is-scores .over").first
     with page.expect_response(lambda answer: "category=1" in answer.url) as answer:
         page.locator("#category").select_option("1")
     assert answer.value.ok
