@@ -124,7 +124,9 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     # What `dvc add` keeps is an input, not a step.
     stages = {_name(stage): stage for stage in repo.index.stages if not stage.is_data_source}
     upstream = {
-        name: tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
+        name: ()
+        if stage.frozen  # it stays as it is, whatever becomes of its inputs
+        else tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
         for name, stage in stages.items()
     }
     order = list(_ordered(_resolve(targets, list(stages)), upstream))

@@ -24,7 +24,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines import drawing
-from pipelines.browse import pages
+from pipelines.browse import pages, text
 from pipelines.browse.library import Library
 from pipelines.compare import Comparison
 from pipelines.doubt import doubt, final_layer
@@ -83,10 +83,10 @@ def _renderer(library: Library) -> Show:
     environment.undefined = StrictUndefined
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {
-        "seconds": pages.seconds,
-        "bytes": pages.size,
-        "value": pages.value,
-        "when": pages.when,
+        "seconds": text.seconds,
+        "bytes": text.size,
+        "value": text.value,
+        "when": text.when,
     }
     environment.globals |= {"link": _link, "WORKSPACE": WORKSPACE, "THUMBNAIL": THUMBNAIL}
 

@@ -1,15 +1,11 @@
 """What stands on each page: plain values for the templates."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from math import log10
 from typing import Any
 from urllib.parse import urlencode
 
-import pandas as pd
-
+from pipelines.browse.curves import draw_curve, polyline
 from pipelines.browse.layout import draw_graph
 from pipelines.browse.library import Library, headline
 from pipelines.compare import Comparison, changed_code, changed_params
@@ -86,7 +82,9 @@ def stage_page(
         "inputs": _inputs(revision, record),
         "numbers": library.numbers(revision, record),
         "history": _history(library, name),
-        "curves": {path: _curve(frame) for path, frame in library.curves(revision, record).items()},
+        "curves": {
+            path: draw_curve(frame) for path, frame in library.curves(revision, record).items()
+        },
         "tables": [
             _table(library, revision, path) for path in library.tables(record) if path not in curves
         ],
@@ -394,40 +392,7 @@ def _history(library: Library, name: str) -> dict[str, Any]:
         "rows": rows[::-1],
         "keys": keys,
         "main": main[0] if main else None,
-        "line": _polyline([value for value in line if value is not None], 240, 48),
-    }
-
-
-def _polyline(values: Sequence[float], width: float, height: float) -> str:
-    """SVG points of a line that fills the given box; empty for less than two values."""
-    if len(values) < 2:
-        return ""
-    low, high = min(values), max(values)
-    scale = (height - 4) / (high - low) if high > low else 0
-    step = width / (len(values) - 1)
-    return " ".join(
-        f"{index * step:.1f},{height - 2 - (value - low) * scale:.1f}"
-        for index, value in enumerate(values)
-    )
-
-
-def _curve(frame: pd.DataFrame) -> dict[str, Any]:
-    """A line per column over the first column, each on its own scale."""
-    numbers = frame.select_dtypes("number").dropna(axis=1, how="all")
-    x = numbers.columns[0]
-    return {
-        "x": str(x),
-        "from": numbers[x].iloc[0] if len(numbers) else 0,
-        "to": numbers[x].iloc[-1] if len(numbers) else 0,
-        "lines": [
-            {
-                "name": str(column),
-                "points": _polyline(numbers[column].dropna().tolist(), 520, 120),
-                "first": numbers[column].dropna().iloc[0],
-                "last": numbers[column].dropna().iloc[-1],
-            }
-            for column in numbers.columns[1:]
-        ],
+        "line": polyline([value for value in line if value is not None], 240, 48),
     }
 
 
@@ -438,7 +403,7 @@ def _table(library: Library, revision: Revision, path: str) -> dict[str, Any]:
     except (InputError, MissingObject) as error:
         return {"path": path, "error": str(error), "columns": [], "rows": [], "count": 0}
     shown = frame.head(ROWS)
-    rows = [[_cell(cell) for cell in row] for row in shown.itertuples(index=False, name=None)]
+    rows = [[cell(content) for content in row] for row in shown.itertuples(index=False, name=None)]
     return {
         "path": path,
         "error": "",
@@ -446,35 +411,3 @@ def _table(library: Library, revision: Revision, path: str) -> dict[str, Any]:
         "rows": rows,
         "count": len(frame),
     }
-
-
-def _cell(content: Any) -> str:
-    text = f"{content:.4g}" if isinstance(content, float) else str(content)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def seconds(number: float | None) -> str:
-    """A duration for people."""
-    if number is None:
-        return ""
-    return f"{number:.0f} s" if number < 120 else f"{number / 60:.0f} min"
-
-
-def size(number: int) -> str:
-    """Bytes for people."""
-    unit = min(int(log10(number) // 3), 4) if number > 0 else 0
-    return f"{number / 1000**unit:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
-
-
-def value(content: Any) -> str:
-    """A number or a parameter for people."""
-    if content is None:
-        return "–"
-    if isinstance(content, float):
-        return f"{content:.4g}" if abs(content) < 1 else f"{content:.2f}".rstrip("0").rstrip(".")
-    return content if isinstance(content, str) else json.dumps(content)
-
-
-def when(moment: datetime) -> str:
-    """A time for people, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")

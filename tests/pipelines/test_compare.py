@@ -38,7 +38,10 @@ def test_a_difference_is_what_loops_over_the_pixels_give(
     assert found.iou == pytest.approx(agreement_by_sets(first, second))
     for value, labels in ((found.first, first), (found.second, second)):
         expected = truth_iou_by_loops(true, labels)
-        assert value == pytest.approx(expected) if value is not None else np.isnan(expected)
+        if value is None:
+            assert np.isnan(expected)
+        else:  # two decimals, as in labels_eval
+            assert value == pytest.approx(expected, abs=0.0051)
 
 
 @given(LABELS)

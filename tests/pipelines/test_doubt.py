@@ -53,7 +53,7 @@ def test_unfilled_is_that_of_the_reference(labels: np.ndarray, found: list[tuple
         (label, min(x), min(y), max(x), max(y))
         for label, x, y in ((label, (x0, x1), (y0, y1)) for label, x0, y0, x1, y1 in found)
     ]
-    boxes = [Box(number, *box) for number, box in enumerate(ordered)]
+    boxes = [Box(*box) for box in ordered]
     expected = reference.unfilled(labels, ordered)
     assert unfilled(labels, boxes) == (None if expected is None else pytest.approx(expected))
 
@@ -73,7 +73,7 @@ def test_even_odds_are_the_largest_entropy_and_certainty_none() -> None:
 
 def test_the_box_that_is_filled_least_counts() -> None:
     labels = plain("aa..", "....", "...b", "...b")
-    full, half, empty = (Box(0, 1, 0, 0, 2, 1), Box(1, 2, 2, 2, 4, 4), Box(2, 2, 0, 0, 2, 2))
+    full, half, empty = Box(1, 0, 0, 2, 1), Box(2, 2, 2, 4, 4), Box(2, 0, 0, 2, 2)
     assert unfilled(labels, [full]) == 0
     assert unfilled(labels, [full, half]) == 50
     assert unfilled(labels, [full, empty, half]) == 100

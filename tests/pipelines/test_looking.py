@@ -269,7 +269,7 @@ def test_a_missing_object_is_one_line(
         out, errors = run(capsys, *words, code=1)
         assert out == ""
         assert len(errors.splitlines()) == 1
-        assert "no remote is set; `dvc remote add" in errors
+        assert "no remote is set; after `dvc remote add" in errors
 
 
 def test_several_layers_of_labels_must_be_chosen_from(gallery: Gallery) -> None:
