@@ -124,7 +124,8 @@ def measure(workspace: Path, count: int, overrides: Sequence[str]) -> list[Rerun
     run("one image removed", lambda: images.remove(first))
     run("a new image", lambda: images.add(last), each=1)
     run("the removed image back", lambda: images.add(first))
-    run("crf_refine.iterations changed", lambda: use("crf_refine.iterations=5"), crf_refine=count)
+    other = "crf_refine.iterations=5"
+    run("crf_refine.iterations changed", lambda: use(other), crf_refine=count + 1)
     run("crf_refine.iterations back", use)
     return reruns
 
