@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from pipelines.browse.curves import draw_curve, polyline
 from pipelines.browse.layout import draw_graph
 from pipelines.browse.library import Library, headline
+from pipelines.browse.text import cell
 from pipelines.compare import Comparison, changed_code, changed_params
 from pipelines.doubt import SOURCES, final_layer
 from pipelines.journal import last_seconds

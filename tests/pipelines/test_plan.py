@@ -236,3 +236,17 @@ def test_below_a_failure_all_is_skipped_and_the_rest_runs() -> None:
     skipped = {name for name, result in results.items() if result.outcome is Outcome.SKIPPED}
     assert skipped == {"middle", "end"}
     assert set(runner.started) == {"root", "short", "long"}
+
+
+def test_a_frozen_stage_is_unchanged_whatever_becomes_of_its_inputs(mini: MiniRepository) -> None:
+    assert mini.run("run", "--local")[0] == 0
+    mini.set("first", "value", 2)
+    assert mini.run("freeze", "left")[0] == 0
+    plan = make_plan(mini.root)
+    assert states(plan) == {
+        "first": State.MUST_RUN,
+        "left": State.UNCHANGED,
+        "right": State.WAITING,
+        "last": State.UNCHANGED,
+    }
+    assert plan.by_name["left"].upstream == ()
