@@ -34,11 +34,11 @@ from pipelines.objects import MissingObject
 from pipelines.plan import make_plan
 from pipelines.revisions import WORKSPACE
 from stages.io.errors import InputError
-from stages.io.pictures import encode_jpeg, encode_png
+from stages.io.pictures import encode_png
 
 HERE = Path(__file__).parent
 HOSTS = ["127.0.0.1", "localhost"]
-THUMBNAIL, LARGEST = 200, 4096
+LARGEST = 4096  # pixels
 POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
 HEADERS = [
     (b"content-security-policy", POLICY.encode()),
@@ -88,7 +88,7 @@ def _renderer(library: Library) -> Show:
         "value": text.value,
         "when": text.when,
     }
-    environment.globals |= {"link": _link, "WORKSPACE": WORKSPACE, "THUMBNAIL": THUMBNAIL}
+    environment.globals |= {"link": _link, "WORKSPACE": WORKSPACE}
 
     def show(request: Request, name: str, status: int = 200, /, **context: Any) -> HTMLResponse:
         here = {"rev": WORKSPACE, "repository": library.root.name, **context}
@@ -227,15 +227,7 @@ def _add_pictures(app: FastAPI, library: Library) -> None:
     def photograph(request: Request, id: str, rev: Rev = WORKSPACE, side: Side = None) -> Response:
         """The image itself, as JPEG."""
         catalogue = _of(library, rev, id)
-        key = ("photograph", catalogue.images[id].md5, side)
-        quality = 85 if side else 95
-        return _picture(
-            request,
-            library,
-            key,
-            "image/jpeg",
-            lambda: encode_jpeg(drawing.photograph(catalogue, id, side), quality),
-        )
+        return _picture(request, "image/jpeg", lambda: library.photograph(catalogue, id, side))
 
     @app.get("/layer")
     def layer(
@@ -252,53 +244,35 @@ def _add_pictures(app: FastAPI, library: Library) -> None:
         catalogue = _of(library, rev, id)
         found = catalogue.layer(name)
         pixel = None if x is None or y is None else (x, y)
-        key = (name, id, found.files.get(id), side, category, pixel, _colours(catalogue))
-
-        def make() -> bytes:
-            drawn = drawing.draw(catalogue, found, id, side=side, category=category, pixel=pixel)
-            if drawn is None:
-                raise HTTPException(404)
-            return encode_png(drawn)
-
-        return _picture(request, library, key, "image/png", make)
+        return _picture(
+            request,
+            "image/png",
+            lambda: library.layer(catalogue, found, id, side, category, pixel),
+        )
 
     @app.get("/difference")
-    def changed_pixels(
+    def difference(
         request: Request, layer: str, id: str, first: Rev, second: Rev, side: Side = None
     ) -> Response:
         """The pixels that differ between two revisions, as PNG."""
-        comparison = _comparison(library, first, second, layer)
-        if any(id not in found.files for found in comparison.layers):
-            raise HTTPException(404)
-        places = comparison.places(id)
-        key = ("difference", *places, side)
+        places = _comparison(library, first, second, layer).places(id)
         return _picture(
-            request,
-            library,
-            key,
-            "image/png",
-            lambda: encode_png(drawing.changed_pixels(*places, side=side)),
+            request, "image/png", lambda: encode_png(drawing.changed_pixels(*places, side=side))
         )
 
 
-def _picture(
-    request: Request,
-    library: Library,
-    key: tuple[Any, ...],
-    media_type: str,
-    make: Callable[[], bytes],
-) -> Response:
+def _picture(request: Request, media_type: str, make: Callable[[], bytes]) -> Response:
     """A picture, or the news that the browser's own is still right."""
-    etag = f'"{blake2b(repr(key).encode(), digest_size=12).hexdigest()}"'
+    try:
+        content = make()
+    except MissingObject as error:
+        return Response(str(error), 404, headers={"Cache-Control": "no-store"})
+    etag = f'"{blake2b(content, digest_size=12).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if "v" in request.query_params:  # the address changes with the bytes
         headers["Cache-Control"] = "private, max-age=31536000, immutable"
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    try:
-        content = library.picture(key, make)
-    except MissingObject as error:
-        return Response(str(error), 404, headers={"Cache-Control": "no-store"})
     return Response(content, media_type=media_type, headers=headers)
 
 
@@ -366,7 +340,3 @@ def _of(library: Library, rev: str, image_id: str) -> Catalogue:
 
 def _comparison(library: Library, first: str, second: str, layer: str) -> Comparison:
     return Comparison(library.catalogue(first), library.catalogue(second), layer)
-
-
-def _colours(catalogue: Catalogue) -> int:
-    return hash(tuple(catalogue.colours.items()))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.layers import Catalogue
+from pipelines import drawing
+from pipelines.layers import Catalogue, Layer
 from pipelines.objects import MissingObject, Objects
 from pipelines.revisions import (
     WORKSPACE,
@@ -21,8 +22,10 @@ from pipelines.revisions import (
     read_revision,
 )
 from stages.io.errors import InputError
+from stages.io.pictures import encode_jpeg, encode_png
 
-KEPT_BYTES = 96 * 2**20  # of pictures
+KEPT_BYTES = 64 * 2**20  # of pictures
+QUALITY = 88  # of photographs
 
 
 class Library:
@@ -64,7 +67,46 @@ class Library:
             self._catalogues.move_to_end(key)
         return found
 
-    def picture(self, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
+    def photograph(self, catalogue: Catalogue, image_id: str, side: int | None = None) -> bytes:
+        """The image as JPEG, its longer side at most `side` pixels.
+
+        Raises:
+            MissingObject, InputError: as `drawing.photograph`.
+        """
+        key = ("photograph", catalogue.images[image_id].md5, side)
+        return self._kept(
+            key, lambda: encode_jpeg(drawing.photograph(catalogue, image_id, side), QUALITY)
+        )
+
+    def layer(
+        self,
+        catalogue: Catalogue,
+        layer: Layer,
+        image_id: str,
+        side: int | None = None,
+        category: int | None = None,
+        pixel: tuple[int, int] | None = None,
+    ) -> bytes:
+        """What a layer has for an image, as PNG; see `drawing.draw`.
+
+        Raises:
+            MissingObject, InputError: as `drawing.draw`, or the layer has nothing for the image.
+        """
+        if image_id not in layer.files:
+            raise InputError(f"layer {layer.name!r}: has nothing for image {image_id!r}")
+        colours = tuple(catalogue.colours.items())
+        key = (layer.name, image_id, layer.files[image_id], side, category, pixel, colours)
+
+        def make() -> bytes:
+            drawn = drawing.draw(
+                catalogue, layer, image_id, side=side, category=category, pixel=pixel
+            )
+            assert drawn is not None
+            return encode_png(drawn)
+
+        return self._kept(key, make)
+
+    def _kept(self, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
         """An encoded picture, kept by all it depends on."""
         with self._lock:
             found = self._pictures.get(key)

@@ -1,6 +1,7 @@
 """What stands on each page: plain values for the templates."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -18,9 +19,10 @@ from pipelines.objects import MissingObject
 from pipelines.revisions import WORKSPACE, Record, Revision
 from stages.io.errors import InputError
 from stages.io.masks import UNKNOWN
+from stages.io.pictures import inline
 from stages.io.scores import image_miou, percent
 
-TILES = 60
+TILES, THUMBNAIL, LARGE = 60, 200, 640  # pictures of a page; their longer sides, pixels
 ROWS = 50
 PREFERRED = "crf_refine/a2gnn"  # what to compare when nothing is asked for
 
@@ -106,10 +108,9 @@ def stage_page(
         count = max(-(-len(ids) // TILES), 1)
         page = min(page, count)
         shown = ids[(page - 1) * TILES : page * TILES]
-        tiles = [_tile(catalogue, layer, image_id) for image_id in shown]
         missing += _missing_of(catalogue, layer, shown)
         context |= {
-            "tiles": tiles,
+            "tiles": _tiles(library, catalogue, layer, shown),
             "legend": _legend(catalogue),
             "classes": list(catalogue.names.items()),
             "count": len(ids),
@@ -154,7 +155,7 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
         if image_id not in layer.files:
             continue
         try:
-            view = _tile(catalogue, layer, image_id) | {"layer": layer}
+            view = _view(catalogue, layer, image_id, LARGE) | {"layer": layer}
             if layer.kind is Kind.LABELS:
                 labels = catalogue.labels(layer, image_id)
                 if layer.name == TRUTH:
@@ -311,20 +312,38 @@ def _chosen(layers: Sequence[Layer], name: str | None, stage: str) -> Layer | No
     return next(reversed(labels or layers), None)
 
 
-def _tile(catalogue: Catalogue, layer: Layer, image_id: str) -> dict[str, Any]:
-    """Where the two pictures of a tile are; `v` makes their addresses change with their bytes."""
+def _view(catalogue: Catalogue, layer: Layer, image_id: str, side: int) -> dict[str, Any]:
+    """Where the two pictures of an image are; `v` makes their addresses change with their bytes."""
     image = catalogue.images[image_id]
-    rev = catalogue.revision.commit or WORKSPACE
-    photograph = {"id": image_id, "rev": rev, "v": image.md5[:8]}
-    over = {"name": layer.name, "id": image_id, "rev": rev, "v": layer.files[image_id][1][:8]}
+    path, md5 = layer.files[image_id]
+    here = {"id": image_id, "rev": catalogue.revision.commit or WORKSPACE, "side": side}
+    over = f"/layer?{urlencode({'name': layer.name, **here, 'v': md5[:8]})}"
     return {
         "image_id": image_id,
         "width": image.width,
         "height": image.height,
-        "photograph": f"/photograph?{urlencode(photograph)}",
-        "over": f"/layer?{urlencode(over)}",
-        "path": layer.files[image_id][0],
+        "photograph": f"/photograph?{urlencode({**here, 'v': image.md5[:8]})}",
+        "over": over,
+        "address": over,
+        "path": path,
     }
+
+
+def _tiles(
+    library: Library, catalogue: Catalogue, layer: Layer, image_ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The same with the pictures in the page itself: 120 requests would take longer than they."""
+
+    def tile(image_id: str) -> dict[str, Any]:
+        found = _view(catalogue, layer, image_id, THUMBNAIL)
+        with suppress(MissingObject, InputError):  # then the browser asks, and says what is missing
+            photograph = library.photograph(catalogue, image_id, THUMBNAIL)
+            over = library.layer(catalogue, layer, image_id, THUMBNAIL)
+            found |= {"photograph": inline(photograph, "jpeg"), "over": inline(over, "png")}
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(tile, image_ids))
 
 
 def _missing_of(catalogue: Catalogue, layer: Layer, image_ids: Sequence[str]) -> list[str]:

@@ -175,7 +175,12 @@ def data_uri(image: RGB, quality: int) -> str:
     """The image as a WebP inside a text that stands in the place of an address."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="WEBP", quality=quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return inline(buffer.getvalue(), "webp")
+
+
+def inline(content: bytes, kind: str) -> str:
+    """The bytes of a picture as a text that stands in the place of an address."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _outlines(labels: LabelMap) -> npt.NDArray[np.bool_]:

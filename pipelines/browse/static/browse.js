@@ -128,7 +128,7 @@ function setUpViews() {
     picture.addEventListener("click", (event) => {
       const [x, y] = place(event, view);
       const over = $(".over", view);
-      const wanted = new URL(over.src);
+      const wanted = new URL(over.dataset.address, location);
       wanted.searchParams.set("x", Math.floor(x * view.dataset.width));
       wanted.searchParams.set("y", Math.floor(y * view.dataset.height));
       over.src = wanted;
@@ -142,7 +142,7 @@ function setUpClasses() {
   if (!chosen) return;
   const show = () => {
     for (const over of $$(".is-scores .over")) {
-      const wanted = new URL(over.src);
+      const wanted = new URL(over.dataset.address, location);
       if (chosen.value === "") wanted.searchParams.delete("category");
       else wanted.searchParams.set("category", chosen.value);
       over.src = wanted;
