@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import looking
-from pipelines.reviewing import add_review, review_command
+import pipelines.look.commands
+import pipelines.review.commands
 from stages.io.errors import InputError
 
 ROOT = Path()
@@ -32,9 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = commands.add_parser("status", help="what `run` would do")
     status.add_argument("target", nargs="*", help="as for run")
 
-    browse = commands.add_parser("browse", help="look at every stage's output, of any revision")
-    browse.add_argument("--port", type=int, default=8800, help="on 127.0.0.1; default 8800")
-
     use = commands.add_parser("use", help="write params.yaml from a preset")
     use.add_argument("preset", help="a file in presets/, such as default")
     use.add_argument("override", nargs="*", help="section.key=value")
@@ -55,25 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify.add_argument("target", nargs="*", help="as for run")
     verify.add_argument("--share", type=_share, default=0.01, help="of the results; default 0.01")
 
-    add_review(commands)
+    pipelines.review.commands.add_parsers(commands)
 
     deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
     deps.add_argument("--fix", action="store_true", help="write them")
 
-    looking.add_parsers(commands)
+    pipelines.look.commands.add_parsers(commands)
 
     arguments = parser.parse_args(argv)
     try:
-        if "look" in arguments:
-            return looking.look(ROOT, arguments)
+        if "act" in arguments:
+            return act(arguments)
         if arguments.command == "run":
             if arguments.dask:
                 os.environ["SEEDMASK_DASK"] = arguments.dask
             return run_command(arguments)
         if arguments.command == "status":
             return status_command(arguments.target)
-        if arguments.command == "browse":
-            return browse_command(arguments.port)
         if arguments.command == "use":
             return use_command(arguments.preset, arguments.override)
         if arguments.command in ("freeze", "unfreeze"):
@@ -82,8 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.kind == "gc":
                 return sweep_command(arguments.days, arguments.gigabytes)
             return verify_command(arguments.target, arguments.share)
-        if arguments.command == "review":
-            return review_command(ROOT, arguments)
         return deps_command(fix=arguments.fix)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -91,6 +84,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def act(arguments: argparse.Namespace) -> int:
+    """A command of pipelines/look or pipelines/review."""
+    from pipelines.look.objects import MissingObject
+
+    try:
+        arguments.act(ROOT, arguments)
+    except MissingObject as error:
+        raise InputError(str(error)) from error
+    except BrokenPipeError:  # `review rank | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -138,13 +144,6 @@ def status_command(targets: Sequence[str]) -> int:
     check_sections(ROOT)
     print_status(ROOT, make_plan(ROOT, targets))
     return 0
-
-
-def browse_command(port: int) -> int:
-    """`browse`: serve the local page until it is stopped."""
-    from pipelines.browse.server import serve
-
-    return serve(ROOT, port)
 
 
 def use_command(preset: str, overrides: Sequence[str]) -> int:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pipelines.look.revisions import read_revision
 from pipelines.result import Outcome, Result
-from pipelines.revisions import read_revision
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.objects import MissingObject, Objects
-from pipelines.revisions import Record, Revision, read_graph, read_revision
+from pipelines.look.objects import MissingObject, Objects
+from pipelines.look.revisions import Record, Revision, read_graph, read_revision
 from stages.io.errors import InputError
 
 REPORT = Path("data/report/report.html")

@@ -23,16 +23,16 @@ from pydantic import BaseModel
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines import drawing
 from pipelines.browse import pages, text
 from pipelines.browse.library import Library
-from pipelines.compare import Comparison
-from pipelines.doubt import doubt, final_layer
-from pipelines.layers import Catalogue
-from pipelines.marks import Marks, Verdict
-from pipelines.objects import MissingObject
+from pipelines.look import drawing
+from pipelines.look.compare import Comparison
+from pipelines.look.layers import Catalogue
+from pipelines.look.objects import MissingObject
+from pipelines.look.revisions import WORKSPACE
 from pipelines.plan import make_plan
-from pipelines.revisions import WORKSPACE
+from pipelines.review.doubt import doubt, final_layer
+from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.pictures import encode_png
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.revisions import Record, upstream
+from pipelines.look.revisions import Record, upstream
 
 WIDTH, GAP, ROW_GAP = 208, 22, 34
 SINGLE, HEAD, LINE = 76, 58, 17  # heights: of one stage's card, of a group's, of each member

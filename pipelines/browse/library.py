@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import drawing
-from pipelines.layers import Catalogue, Layer
-from pipelines.objects import MissingObject, Objects
-from pipelines.revisions import (
+from pipelines.look import drawing
+from pipelines.look.layers import Catalogue, Layer
+from pipelines.look.objects import MissingObject, Objects
+from pipelines.look.revisions import (
     WORKSPACE,
     Record,
     Revision,

@@ -10,13 +10,13 @@ from pipelines.browse.curves import draw_curve, polyline
 from pipelines.browse.layout import draw_graph
 from pipelines.browse.library import Library, headline
 from pipelines.browse.text import cell
-from pipelines.compare import Comparison, changed_code, changed_params
-from pipelines.doubt import SOURCES, final_layer
 from pipelines.journal import last_seconds
-from pipelines.layers import TRUTH, Catalogue, Kind, Layer
-from pipelines.marks import Marks, Verdict
-from pipelines.objects import MissingObject
-from pipelines.revisions import WORKSPACE, Record, Revision
+from pipelines.look.compare import Comparison, changed_code, changed_params
+from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
+from pipelines.look.objects import MissingObject
+from pipelines.look.revisions import WORKSPACE, Record, Revision
+from pipelines.review.doubt import SOURCES, final_layer
+from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.masks import UNKNOWN
 from stages.io.pictures import inline

@@ -17,8 +17,8 @@ from pipelines.journal import (
     read_code,
     read_runs,
 )
+from pipelines.look.revisions import read_revision
 from pipelines.result import Outcome, Result
-from pipelines.revisions import read_revision
 from tests.pipelines.gallery import commit_all
 from tests.pipelines.mini_repository import MiniRepository
 

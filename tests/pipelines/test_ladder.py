@@ -12,8 +12,8 @@ from pipelines.ladder import (
     revisions_table,
     workspace_ladder,
 )
-from pipelines.objects import Objects
-from pipelines.revisions import read_revision
+from pipelines.look.objects import Objects
+from pipelines.look.revisions import read_revision
 from tests.pipelines.gallery import Gallery
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from pipelines.layers import Catalogue
-from pipelines.marks import Marks
-from pipelines.objects import Objects
-from pipelines.revisions import read_revision
+from pipelines.look.layers import Catalogue
+from pipelines.look.objects import Objects
+from pipelines.look.revisions import read_revision
+from pipelines.review.marks import Marks
 from stages.io.pictures import label_layer
 from tests.pipelines.album import IMAGES, labels_of, make_album
 from tests.pipelines.page import serving

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 from pipelines.browse.layout import draw_graph
-from pipelines.revisions import Record
+from pipelines.look.revisions import Record
 
 
 def record(name: str, out: str, *deps: str) -> Record:

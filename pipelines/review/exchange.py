@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines import drawing
-from pipelines.corrections import CORRECTIONS, check_known, keep_corrections
-from pipelines.doubt import final_layer
-from pipelines.layers import Catalogue, Kind, Layer
+from pipelines.look import drawing
+from pipelines.look.layers import Catalogue, Kind, Layer
+from pipelines.review.corrections import CORRECTIONS, check_known, keep_corrections
+from pipelines.review.doubt import final_layer
 from stages.io.coloured import (
     ColourTable,
     encode_colour_table,

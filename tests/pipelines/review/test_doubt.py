@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipelines.doubt import Doubt, disagreement, doubt, entropy, final_layer, unfilled, worst_first
-from pipelines.layers import Catalogue
-from pipelines.objects import Objects
-from pipelines.revisions import read_revision
+from pipelines.look.layers import Catalogue
+from pipelines.look.objects import Objects
+from pipelines.look.revisions import read_revision
+from pipelines.review.doubt import (
+    Doubt,
+    disagreement,
+    doubt,
+    entropy,
+    final_layer,
+    unfilled,
+    worst_first,
+)
 from stages.io.errors import InputError
 from stages.io.maps import ScoreMap, encode_score_map
 from stages.io.masks import encode_label_map

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.layers import TRUTH, Catalogue, Kind, Layer
-from pipelines.objects import MissingObject
-from pipelines.revisions import Record, upstream
+from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
+from pipelines.look.objects import MissingObject
+from pipelines.look.revisions import Record, upstream
 from stages.io.errors import InputError
 from stages.io.masks import LabelMap, read_label_map
 from stages.io.scores import image_miou

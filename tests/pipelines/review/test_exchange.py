@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.corrections import remove_corrections
-from pipelines.exchange import export_folder, import_folder
-from pipelines.layers import Catalogue
-from pipelines.objects import Objects
-from pipelines.revisions import read_revision
+from pipelines.look.layers import Catalogue
+from pipelines.look.objects import Objects
+from pipelines.look.revisions import read_revision
+from pipelines.review.corrections import remove_corrections
+from pipelines.review.exchange import export_folder, import_folder
 from stages.io.errors import InputError
 from stages.io.masks import encode_label_map, read_label_map
 from stages.io.tables import IMAGES

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from pipelines.layers import Catalogue, Kind, Layer
+from pipelines.look.layers import Catalogue, Kind, Layer
 from stages.io.errors import InputError
 from stages.io.maps import ScoreMap, read_score_map
 from stages.io.masks import UNKNOWN, LabelMap, read_label_map

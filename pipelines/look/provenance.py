@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
 from pipelines.journal import Entry, read_runs
-from pipelines.layers import IMAGE_TABLE, Catalogue
-from pipelines.objects import MissingObject, Objects, file_md5
+from pipelines.look.layers import IMAGE_TABLE, Catalogue
+from pipelines.look.objects import MissingObject, Objects, file_md5
+from pipelines.look.revisions import Commit, Record, Revision, read_graph, recorded_since
 from pipelines.result import Outcome
-from pipelines.revisions import Commit, Record, Revision, read_graph, recorded_since
 from stages.io.errors import InputError
 from stages.io.memo import LIBRARIES
 from stages.io.origins import read_origins

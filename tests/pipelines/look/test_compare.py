@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipelines.compare import (
+from pipelines.look.compare import (
     Comparison,
     changed_code,
     changed_images,
@@ -13,9 +13,9 @@ from pipelines.compare import (
     difference,
     mean_iou,
 )
-from pipelines.layers import Catalogue, Kind, Layer
-from pipelines.objects import MissingObject, Objects
-from pipelines.revisions import Record, read_revision
+from pipelines.look.layers import Catalogue, Kind, Layer
+from pipelines.look.objects import MissingObject, Objects
+from pipelines.look.revisions import Record, read_revision
 from stages.io.errors import InputError
 from tests.pipelines.gallery import Gallery, label_map, truth
 from tests.reference.compare import (

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.layers import Catalogue, Kind, instances_by_image
-from pipelines.objects import MissingObject, Objects
-from pipelines.revisions import read_revision
+from pipelines.look.layers import Catalogue, Kind, instances_by_image
+from pipelines.look.objects import MissingObject, Objects
+from pipelines.look.revisions import read_revision
 from stages.io.errors import InputError
 from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, dvc, label_map
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.marks import Marks, Verdict
+from pipelines.review.marks import Marks, Verdict
 from stages.io.masks import encode_label_map
 from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
 
@@ -133,7 +133,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(repository: MadeRepository) -
     command = f"{sys.executable} -m pipelines review rank | true"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
-        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[3]), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,

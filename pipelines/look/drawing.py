@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from pipelines.layers import Catalogue, Kind, Layer, instances_by_image
+from pipelines.look.layers import Catalogue, Kind, Layer, instances_by_image
 from stages.io.errors import InputError
 from stages.io.graphs import read_graph
 from stages.io.images import RGB, decode_image

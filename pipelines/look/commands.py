@@ -1,11 +1,11 @@
-"""Look at any revision from the shell: `ladder`, `show`, `diff`, `why`; nothing is checked out."""
+"""Look at any revision: `browse`, `ladder`, `show`, `diff`, `why`; nothing is checked out."""
 
 import argparse
 import csv
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,12 @@ from stages.io.errors import InputError
 from stages.io.files import write_bytes
 
 if TYPE_CHECKING:  # each command imports what it needs, so that the others start quickly
-    from pipelines.compare import Comparison, Difference
     from pipelines.journal import Entry
-    from pipelines.layers import Catalogue, Layer
-    from pipelines.provenance import Provenance
+    from pipelines.look.compare import Comparison, Difference
+    from pipelines.look.layers import Catalogue, Layer
+    from pipelines.look.provenance import Provenance
 
-WORKSPACE = "workspace"  # of pipelines.revisions, which takes a tenth of a second to import
+WORKSPACE = "workspace"  # of pipelines.look.revisions, which takes a tenth of a second to import
 MANY = 200  # changed images that are worth the start of other processes
 COLUMNS = ("image_id", "pixels", "share", "iou", "first_miou", "second_miou", "gain")
 GAP = 8  # pixels between pictures
@@ -27,9 +27,13 @@ GAP = 8  # pixels between pictures
 def add_parsers(commands: Any) -> None:
     """Add the commands to the sub-parsers of `python -m pipelines`."""
     revision = "a commit, tag or experiment; default: the workspace"
+    browse = commands.add_parser("browse", help="every stage's output of any revision, as a page")
+    browse.add_argument("--port", type=int, default=8800, help="on 127.0.0.1; default 8800")
+    browse.set_defaults(act=browse_command)
+
     ladder = commands.add_parser("ladder", help="label sources against ground truth")
     ladder.add_argument("revision", nargs="*", help=f"{revision}; several side by side")
-    ladder.set_defaults(look=ladder_command)
+    ladder.set_defaults(act=ladder_command)
 
     show = commands.add_parser("show", help="what a stage made of an image, as a PNG")
     show.add_argument("stage", help="such as crf_refine@walk")
@@ -37,7 +41,7 @@ def add_parsers(commands: Any) -> None:
     show.add_argument("--rev", default=WORKSPACE, help=revision)
     show.add_argument("--layer", help="only this one")
     show.add_argument("--out", type=Path, help="default: STAGE-IMAGE[-REV].png")
-    show.set_defaults(look=show_command)
+    show.set_defaults(act=show_command)
 
     diff = commands.add_parser("diff", help="the images of a stage in two revisions, as CSV")
     diff.add_argument("stage", help="such as crf_refine@walk")
@@ -46,28 +50,19 @@ def add_parsers(commands: Any) -> None:
     diff.add_argument("--layer", help="of label maps, where the stage has several")
     diff.add_argument("--out", type=Path, help="default: to the terminal")
     diff.add_argument("--most", type=int, help="so many of the worst")
-    diff.set_defaults(look=diff_command)
+    diff.set_defaults(act=diff_command)
 
     why = commands.add_parser("why", help="where a file comes from: stage, params, code, run")
     why.add_argument("file", help="an output, a file or folder in one, or an input")
     why.add_argument("--rev", default=WORKSPACE, help=revision)
-    why.set_defaults(look=why_command)
+    why.set_defaults(act=why_command)
 
 
-def look(root: Path, arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for.
+def browse_command(root: Path, arguments: argparse.Namespace) -> None:
+    """`browse`: serve the page until it is stopped."""
+    from pipelines.browse.server import serve
 
-    Raises:
-        InputError: also where neither the cache nor a remote has what is needed.
-    """
-    from pipelines.objects import MissingObject
-
-    command: Callable[[Path, argparse.Namespace], None] = arguments.look
-    try:
-        command(root, arguments)
-    except MissingObject as error:
-        raise InputError(str(error)) from error
-    return 0
+    serve(root, arguments.port)
 
 
 def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
@@ -75,8 +70,8 @@ def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from pipelines.ladder import ladder_rows, ladder_table, revisions_table
-    from pipelines.objects import Objects
-    from pipelines.revisions import read_revision
+    from pipelines.look.objects import Objects
+    from pipelines.look.revisions import read_revision
 
     objects = Objects(root)
     names = list(dict.fromkeys(arguments.revision)) or [WORKSPACE]
@@ -93,7 +88,7 @@ def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def show_command(root: Path, arguments: argparse.Namespace) -> None:
     """`show`: write the photograph and the stage's layers over it, side by side."""
-    from pipelines.drawing import on_photograph, photograph
+    from pipelines.look.drawing import on_photograph, photograph
     from stages.io.pictures import encode_png
 
     catalogue = _catalogue(root, arguments.rev)
@@ -113,7 +108,7 @@ def show_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     """`diff`: what was changed, on stderr; how far each image is from what it was, as CSV."""
-    from pipelines.compare import Comparison
+    from pipelines.look.compare import Comparison
 
     if arguments.most is not None and arguments.most < 1:
         raise InputError(f"--most {arguments.most}: expected 1 or more")
@@ -136,9 +131,9 @@ def diff_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def why_command(root: Path, arguments: argparse.Namespace) -> None:
     """`why`: print all that is known of a file."""
-    from pipelines.objects import Objects
-    from pipelines.provenance import explain
-    from pipelines.revisions import read_revision
+    from pipelines.look.objects import Objects
+    from pipelines.look.provenance import explain
+    from pipelines.look.revisions import read_revision
 
     found = explain(Objects(root), read_revision(root, arguments.rev), arguments.file)
     if isinstance(found, str):
@@ -183,9 +178,9 @@ def _run_line(run: "Entry | None") -> str:
 
 
 def _catalogue(root: Path, name: str) -> "Catalogue":
-    from pipelines.layers import Catalogue
-    from pipelines.objects import Objects
-    from pipelines.revisions import read_revision
+    from pipelines.look.layers import Catalogue
+    from pipelines.look.objects import Objects
+    from pipelines.look.revisions import read_revision
 
     return Catalogue(Objects(root), read_revision(root, name))
 
@@ -231,7 +226,7 @@ def _layers(catalogue: "Catalogue", stage: str, name: str | None) -> list["Layer
 
 def _label_layer(catalogue: "Catalogue", stage: str, name: str | None) -> "Layer":
     """The one to compare: the only one, else the one called labels."""
-    from pipelines.layers import Kind
+    from pipelines.look.layers import Kind
 
     found = _layers(catalogue, stage, name)
     labels = [layer for layer in found if layer.kind is Kind.LABELS]
@@ -249,7 +244,7 @@ def _say_changes(comparison: "Comparison", stage: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pipelines.compare import changed_code, changed_params
+    from pipelines.look.compare import changed_code, changed_params
 
     first, second = (catalogue.revision for catalogue in comparison.catalogues)
     table = Table()
@@ -279,7 +274,7 @@ def _differences(comparison: "Comparison") -> list["Difference"]:
     Raises:
         InputError, MissingObject: no image could be compared.
     """
-    from pipelines.objects import MissingObject
+    from pipelines.look.objects import MissingObject
 
     jobs: list[tuple[str, Path, Path, Path | None]] = []
     failures: list[InputError | MissingObject] = []
@@ -316,7 +311,7 @@ def _measured(
 
 
 def _measure(job: tuple[str, Path, Path, Path | None]) -> "Difference | InputError":
-    from pipelines.compare import difference_of_files
+    from pipelines.look.compare import difference_of_files
 
     try:
         return difference_of_files(*job)

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING
 from stages.io.errors import InputError
 
 if TYPE_CHECKING:
-    from pipelines.layers import Catalogue
+    from pipelines.look.layers import Catalogue
 
 MEASURES = ("disagreement", "entropy", "unfilled")
 VERDICTS = ("good", "bad", "to-correct")
 
 
-def add_review(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `review` to the command line."""
     review = commands.add_parser("review", help="choose images and correct their labels by hand")
     kinds = review.add_subparsers(dest="kind", required=True)
@@ -24,9 +23,11 @@ def add_review(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     rank.add_argument("--by", choices=MEASURES, default="unfilled", help="default: unfilled")
     rank.add_argument("--most", type=int, metavar="N", help="only the first N")
     rank.add_argument("--rev", default="workspace", help="a commit or an experiment")
+    rank.set_defaults(act=rank_command)
     mark = kinds.add_parser("mark", help="remember what you think of an image's labels")
     mark.add_argument("image", metavar="IMAGE")
     mark.add_argument("mark", choices=(*VERDICTS, "none"))
+    mark.set_defaults(act=mark_command)
     export = kinds.add_parser("export", help="images and labels as a folder for CVAT")
     export.add_argument("folder", nargs="?", type=Path, metavar="FOLDER")
     export.add_argument("image", nargs="*", metavar="IMAGE")
@@ -34,35 +35,18 @@ def add_review(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     export.add_argument("--rev", default="workspace", help="a commit or an experiment")
     export.add_argument("--layer", help="default: the final labels")
     export.add_argument("--csv", type=Path, metavar="FILE", help="save the marks to a file")
+    export.set_defaults(act=export_command)
     back = kinds.add_parser("import", help="make corrections of the labels edited in a folder")
     back.add_argument("folder", type=Path, metavar="FOLDER")
+    back.set_defaults(act=import_command)
     remove = kinds.add_parser("remove", help="take corrections back")
     remove.add_argument("image", nargs="+", metavar="IMAGE")
-
-
-def review_command(root: Path, arguments: argparse.Namespace) -> int:
-    """`review`: returns the exit code."""
-    from pipelines.objects import MissingObject
-
-    command = {
-        "rank": rank_command,
-        "mark": mark_command,
-        "export": export_command,
-        "import": import_command,
-        "remove": remove_command,
-    }[arguments.kind]
-    try:
-        command(root, arguments)
-    except MissingObject as error:
-        raise InputError(str(error)) from error
-    except BrokenPipeError:  # `review rank | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    remove.set_defaults(act=remove_command)
 
 
 def rank_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review rank`: a CSV on stdout."""
-    from pipelines.doubt import worst_first
+    from pipelines.review.doubt import worst_first
 
     if arguments.most is not None and arguments.most < 1:
         raise InputError(f"review rank: --most {arguments.most}; expected 1 or more")
@@ -79,9 +63,9 @@ def rank_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def mark_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review mark`: of the final labels in the workspace."""
-    from pipelines.corrections import check_known
-    from pipelines.doubt import final_layer
-    from pipelines.marks import Marks, Verdict
+    from pipelines.review.corrections import check_known
+    from pipelines.review.doubt import final_layer
+    from pipelines.review.marks import Marks, Verdict
 
     layer = final_layer(_catalogue(root))
     check_known(arguments.image, layer.files, f"layer {layer.name!r}")
@@ -91,9 +75,9 @@ def mark_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def export_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review export`: a folder of images, or the marks as a CSV."""
-    from pipelines.doubt import final_layer
-    from pipelines.exchange import export_folder
-    from pipelines.marks import Marks
+    from pipelines.review.doubt import final_layer
+    from pipelines.review.exchange import export_folder
+    from pipelines.review.marks import Marks
 
     if arguments.csv:
         if arguments.folder or arguments.marked:
@@ -127,7 +111,7 @@ def export_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def import_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review import`: corrections, and what to run next."""
-    from pipelines.exchange import import_folder
+    from pipelines.review.exchange import import_folder
 
     found = import_folder(root, _catalogue(root), arguments.folder)
     for one in found:
@@ -140,7 +124,7 @@ def import_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def remove_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review remove`: the automatic labels come back with the next run."""
-    from pipelines.corrections import remove_corrections
+    from pipelines.review.corrections import remove_corrections
 
     images = list(dict.fromkeys(arguments.image))
     remove_corrections(root, images)
@@ -148,8 +132,8 @@ def remove_command(root: Path, arguments: argparse.Namespace) -> None:
 
 
 def _catalogue(root: Path, revision: str = "workspace") -> "Catalogue":
-    from pipelines.layers import Catalogue
-    from pipelines.objects import Objects
-    from pipelines.revisions import read_revision
+    from pipelines.look.layers import Catalogue
+    from pipelines.look.objects import Objects
+    from pipelines.look.revisions import read_revision
 
     return Catalogue(Objects(root), read_revision(root, revision))

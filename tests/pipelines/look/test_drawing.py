@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.drawing import draw, on_photograph, photograph
-from pipelines.layers import Catalogue, Kind, Layer
-from pipelines.objects import Objects
-from pipelines.revisions import read_revision
+from pipelines.look.drawing import draw, on_photograph, photograph
+from pipelines.look.layers import Catalogue, Kind, Layer
+from pipelines.look.objects import Objects
+from pipelines.look.revisions import read_revision
 from stages.io.errors import InputError
 from stages.io.pictures import UNKNOWN_COLOUR, class_colours, encode_png, heat_layer
 from tests.pipelines import gallery as made

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.revisions import Record, Revision, read_file_of
+from pipelines.look.revisions import Record, Revision, read_file_of
 from stages.io.files import write_bytes
 
 FETCHED = Path(".seedmask/fetched")  # what came from a remote or from git, by hash

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.objects import FETCHED, MissingObject, Objects
-from pipelines.revisions import Record, Revision, read_revision
+from pipelines.look.objects import FETCHED, MissingObject, Objects
+from pipelines.look.revisions import Record, Revision, read_revision
 from tests.pipelines.gallery import ODD, Gallery, commit_all, dvc
 
 LABELS = "data/walk_label/labels"

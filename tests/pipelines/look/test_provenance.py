@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.journal import Code, keep_run, read_runs
-from pipelines.objects import MissingObject, Objects
-from pipelines.provenance import FileState, Origin, Provenance, code_version, explain
+from pipelines.look.objects import MissingObject, Objects
+from pipelines.look.provenance import FileState, Origin, Provenance, code_version, explain
+from pipelines.look.revisions import read_revision
 from pipelines.result import Outcome, Result
-from pipelines.revisions import read_revision
 from stages.io.errors import InputError
 from stages.io.origins import keep_origins
 from tests.pipelines.gallery import ODD, PHOTOGRAPHS, Gallery, commit_all

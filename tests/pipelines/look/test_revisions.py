@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.revisions import (
+from pipelines.look.revisions import (
     list_revisions,
     read_file_of,
     read_graph,

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import __main__, looking
-from pipelines.compare import Comparison, Difference, difference
-from pipelines.drawing import on_photograph
-from pipelines.layers import Catalogue
-from pipelines.objects import Objects
-from pipelines.revisions import read_revision
+from pipelines import __main__
+from pipelines.look import commands
+from pipelines.look.compare import Comparison, Difference, difference
+from pipelines.look.drawing import on_photograph
+from pipelines.look.layers import Catalogue
+from pipelines.look.objects import Objects
+from pipelines.look.revisions import read_revision
 from stages.io.errors import InputError
 from stages.io.masks import encode_label_map
 from tests.pipelines import gallery as made
@@ -69,8 +70,8 @@ def test_show_writes_photograph_and_layers_side_by_side(
     assert out == "walk_label-b.1-first.png\n"
     assert errors.endswith("photograph, walk_label/graphs, walk_label/labels, walk_label/maps\n")
     picture = np.array(Image.open(out.strip()))
-    assert picture.shape == (SIZE[0], 4 * SIZE[1] + 3 * looking.GAP, 3)
-    step = SIZE[1] + looking.GAP
+    assert picture.shape == (SIZE[0], 4 * SIZE[1] + 3 * commands.GAP, 3)
+    step = SIZE[1] + commands.GAP
     np.testing.assert_array_equal(picture[:, : SIZE[1]], made.photograph("b.1"))
     assert (picture[:, SIZE[1] : step] == 255).all()
     catalogue = Catalogue(Objects(gallery.root), read_revision(gallery.root, "first"))
@@ -88,7 +89,7 @@ def test_show_takes_one_layer_and_a_path(capsys: pytest.CaptureFixture[str]) -> 
         assert out == "new/it's.png\n"
         assert errors == "from left to right: photograph, walk_label/labels\n"
         with Image.open("new/it's.png") as picture:
-            assert picture.size == (2 * SIZE[1] + looking.GAP, SIZE[0])
+            assert picture.size == (2 * SIZE[1] + commands.GAP, SIZE[0])
     assert run(capsys, "show", "crf_refine@walk", "a")[0] == "crf_refine@walk-a.png\n"
 
 
@@ -104,7 +105,7 @@ def test_show_takes_one_layer_and_a_path(capsys: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_file_names_are_safe(parts: tuple[str, str, str], name: str) -> None:
-    assert looking._file_name(*parts) == name
+    assert commands._file_name(*parts) == name
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -156,7 +157,7 @@ def test_the_worst_are_those_that_lost_most_then_those_that_changed_most() -> No
     def one(name: str, pixels: int, first: float | None, second: float | None) -> Difference:
         return Difference(name, pixels, 0, 0, first, second)
 
-    found = looking._worst_first(
+    found = commands._worst_first(
         [
             one("better", 9, 10, 20),
             one("few", 1, None, None),
@@ -171,12 +172,12 @@ def test_the_worst_are_those_that_lost_most_then_those_that_changed_most() -> No
 
 def test_many_images_are_measured_in_processes(tmp_path: Path) -> None:
     jobs: list[tuple[str, Path, Path, Path | None]] = []
-    for number in range(looking.MANY + 5):
+    for number in range(commands.MANY + 5):
         path = tmp_path / f"{number}.png"
         path.write_bytes(encode_label_map(np.full((2, 3), number % 7, np.uint8)))
         jobs.append((str(number), path, jobs[-1][1] if jobs else path, None))
     (tmp_path / "3.png").write_bytes(b"nonsense")
-    found = looking._measured(jobs)
+    found = commands._measured(jobs)
     assert found[0] == difference("0", np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.uint8), None)
     assert isinstance(found[3], InputError)
     assert isinstance(found[4], InputError)
@@ -275,14 +276,14 @@ def test_a_missing_object_is_one_line(
 def test_several_layers_of_labels_must_be_chosen_from(gallery: Gallery) -> None:
     catalogue = Catalogue(Objects(gallery.root), read_revision(gallery.root))
     labels = catalogue.layer("walk_label/labels")
-    assert looking._label_layer(catalogue, "walk_label", None) == labels
+    assert commands._label_layer(catalogue, "walk_label", None) == labels
     cam, fused = ([type(labels)(f"seeds/{n}", "s", labels.kind, {})] for n in ("cam", "fused"))
     catalogue._layers["walk_label"] = (*cam, *fused)
     with pytest.raises(InputError, match="--layer one of seeds/cam, seeds/fused"):
-        looking._label_layer(catalogue, "walk_label", None)
-    assert looking._label_layer(catalogue, "walk_label", "fused") == fused[0]
+        commands._label_layer(catalogue, "walk_label", None)
+    assert commands._label_layer(catalogue, "walk_label", "fused") == fused[0]
     catalogue._layers["walk_label"] = (*cam, labels)
-    assert looking._label_layer(catalogue, "walk_label", None) == labels
+    assert commands._label_layer(catalogue, "walk_label", None) == labels
 
 
 def test_the_commands_start_without_torch_prefect_or_dvc(gallery: Gallery) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.marks import MARKS, Marks, Verdict
+from pipelines.review.marks import MARKS, Marks, Verdict
 from stages.io.errors import InputError
 
 

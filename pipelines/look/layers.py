@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines.objects import MissingObject, Objects, file_md5
-from pipelines.revisions import Record, Revision
+from pipelines.look.objects import MissingObject, Objects, file_md5
+from pipelines.look.revisions import Record, Revision
 from stages.io.errors import InputError
 from stages.io.masks import LabelMap, read_label_map
 from stages.io.pictures import Colour, class_colours
