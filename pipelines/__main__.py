@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for name, text in (
         ("freeze", "keep what stages made, whatever becomes of their inputs"),
-        ("unfreeze", "no longer"),
+        ("unfreeze", "let them follow their inputs again"),
     ):
         freeze = commands.add_parser(name, help=text)
         freeze.add_argument("stage", nargs="+", help="as in dvc.yaml")
