@@ -24,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,9 +78,10 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path(os.devnull), help="ends, one per line")
     parser.add_argument("override", nargs="*", help="of params.yaml")
     arguments = parser.parse_args()
-    moments = random.Random(arguments.seed)
-    ways = [(way, moments.random()) for _ in range(arguments.moments) for way in WAYS]
+    # a shell's background job ignores SIGINT, and so would the runs that it is to end
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ends = read_ends(arguments.keep)
+    planned = plan_ends(arguments.moments, arguments.seed, Counter(end.way for end in ends))
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
         copy_repository(workspace)
@@ -93,7 +95,7 @@ def main() -> int:
             usual = time.monotonic() - began
             calm = digests(workspace)
             print(f"a calm run: {usual:.1f} s, {len(calm)} files", flush=True)
-            for way, share in ways[len(ends) :]:
+            for way, share in planned:
                 moment = share * usual
                 end = end_and_rerun(workspace, server, arguments.target, way, moment, calm)
                 print(f"{way} after {moment:.1f} s: {'good' if end.is_good else end}", flush=True)
@@ -106,6 +108,13 @@ def main() -> int:
             server.stop()
     print_table(ends, usual)
     return 0 if all(end.is_good for end in ends) else 1
+
+
+def plan_ends(moments: int, seed: int, done: Mapping[str, int]) -> list[tuple[str, float]]:
+    """Ways and moments (shares of a calm run), without so many of each way that are done."""
+    shares = random.Random(seed)
+    ways = [(number, way, shares.random()) for number in range(moments) for way in WAYS]
+    return [(way, share) for number, way, share in ways if number >= done.get(way, 0)]
 
 
 def read_ends(kept: Path) -> list[End]:
@@ -181,7 +190,7 @@ def run_killed(workspace: Path, target: str, way: str, moment: float) -> bool:
     """A run from the command line, ended by a signal to it or to all of its processes.
 
     Returns:
-        Whether it was still at work.
+        Whether that is what ended it.
     """
     with start(workspace, "run", target) as process:
         try:
@@ -196,7 +205,7 @@ def run_killed(workspace: Path, target: str, way: str, moment: float) -> bool:
         else:
             process.send_signal(getattr(signal, way))
         process.communicate()
-    return True
+    return process.returncode != 0
 
 
 def run_cancelled(workspace: Path, server: Server, target: str, moment: float) -> bool:
