@@ -1,6 +1,8 @@
 import csv
 import hashlib
 import json
+import os
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any, Literal
@@ -44,9 +46,9 @@ TO_STORED = {
 }
 
 
-def read(root: Path, format: Format, max_rejected: int = 0) -> Path:
+def read(root: Path, format: Format, max_rejected: int = 0, hold_out: int = 5) -> Path:
     out = root.parent / f"{root.name}-out"
-    dataset(Params(root=str(root), format=format, max_rejected=max_rejected), root, out)
+    dataset(Params(str(root), format, max_rejected, hold_out), root, out)
     return out
 
 
@@ -284,12 +286,170 @@ def test_a_mask_of_another_size_is_quarantined(tmp_path: Path) -> None:
     assert rejected(out)[0]["reason"] == "mask masks/b.png is 4x4, its image 48x40"
 
 
-def test_a_label_of_no_category_is_an_error(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "folder", ["a.png,train,cat,0,0,4,4"], ["a.png"])
+def with_bad_mask(root: Path) -> Path:
+    """A folder of two images; masks/b.png is for the test to write."""
+    lines = ["a.png,train,cat,0,0,4,4", "b.png,train,cat,0,0,4,4"]
+    write_folder(root, lines, ["a.png", "b.png"])
+    (root / "masks").mkdir()
+    return root
+
+
+def reason_of_b(root: Path, format: Format = "folder") -> str:
+    """Why b alone is in quarantine."""
+    out = read(root, format, max_rejected=1)
+    assert [row["image_id"] for row in read_rows(out / "images.parquet", IMAGES)] == ["a"]
+    assert not (out / "ground_truth" / "semantic" / "b.png").exists()
+    (row,) = rejected(out)
+    return row["reason"]
+
+
+def test_a_label_of_no_category_quarantines_its_image(tmp_path: Path) -> None:
+    root = with_bad_mask(tmp_path / "folder")
     labels = np.full((HEIGHT, WIDTH), 2, dtype=np.uint8)
-    save(root / "masks" / "a.png", Image.fromarray(labels))
-    with pytest.raises(InputError, match=r"masks/a\.png: label 2; expected 0\.\.1 or 255"):
+    save(root / "masks" / "b.png", Image.fromarray(labels))
+    assert reason_of_b(root).endswith("masks/b.png: label 2; expected 0..1 or 255")
+
+
+@pytest.mark.parametrize("kind", ["text", "nothing", "cut", "bomb"])
+def test_a_broken_mask_quarantines_its_image(tmp_path: Path, kind: str) -> None:
+    root = with_bad_mask(tmp_path / "folder")
+    content = BAD[kind][0]
+    assert content is not None
+    (root / "masks" / "b.png").write_bytes(content)
+    assert "masks/b.png: not a readable PNG" in reason_of_b(root)
+
+
+@pytest.mark.parametrize("name", ["b.png", "masks/b.png"])
+def test_pipes_quarantine_their_image(tmp_path: Path, name: str) -> None:
+    root = with_bad_mask(tmp_path / "folder")
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+    assert reason_of_b(root).endswith("is a pipe, socket or device; expected a file")
+
+
+def test_a_huge_file_quarantines_its_image_unread(tmp_path: Path) -> None:
+    root = with_bad_mask(tmp_path / "folder")
+    with (root / "b.png").open("r+b") as file:
+        file.truncate(2**40)
+    assert "has 1099511627776 bytes; expected at most" in reason_of_b(root)
+
+
+def test_a_program_in_postscript_is_no_photograph(tmp_path: Path) -> None:
+    """Pillow would start Ghostscript for it, whatever its name says."""
+    root = with_bad_mask(tmp_path / "folder")
+    picture().save(root / "b.png", format="EPS")
+    assert reason_of_b(root) == "not a sound image: no known format"
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[1e9, 1e9, 1e9, 5, 6, 6]], [[[1, 1, 5, 5, 9, 1]]], "1 1 5 5 9 1", {"size": [40, 48]}],
+)
+def test_a_bad_segmentation_quarantines_its_image(tmp_path: Path, segmentation: object) -> None:
+    box = coco_box(2, 3, [0, 0, 4, 4], segmentation=segmentation)
+    images = [coco_image(1, "a.png"), coco_image(2, "b.png")]
+    root = write_coco(tmp_path / "coco", images, [box])
+    assert "annotations[0]: segmentation" in reason_of_b(root, "coco")
+
+
+def test_a_size_of_four_hundred_digits_quarantines_its_image(tmp_path: Path) -> None:
+    images = [coco_image(1, "a.png"), coco_image(2, "b.png", width=10**400)]
+    reason = reason_of_b(write_coco(tmp_path / "coco", images), "coco")
+    assert len(reason) < 200
+    assert reason.endswith("x40, the file holds 48x40")
+
+
+def test_a_name_of_surrogates_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_coco(tmp_path / "coco", [coco_image(1, "a.png"), coco_image(2, "b.png")])
+    path = root / "annotations" / "instances_train.json"
+    path.write_text(path.read_text().replace('"b.png"', r'"\ud800\n.png"'))
+    assert "expected printable characters" in reason_of_b(root, "coco")
+    assert r"1 images rejected: '\ud800\n.png'" in capsys.readouterr().out
+
+
+def test_a_failure_leaves_the_results_of_before(tmp_path: Path) -> None:
+    root = with_bad_mask(tmp_path / "folder")
+    labels = np.ones((HEIGHT, WIDTH), dtype=np.uint8)
+    for name in ("a", "b"):
+        save(root / "masks" / f"{name}.png", Image.fromarray(labels))
+    out = read(root, "folder")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (root / "masks" / "a.png").write_bytes(b"?")
+    with pytest.raises(InputError, match="1 of 2 images rejected"):
         read(root, "folder")
+    after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert after.pop(out / "rejected.csv") != before.pop(out / "rejected.csv")
+    assert after == before
+
+
+# --- splits and images in no list ------------------------------------------------------------
+
+
+def test_without_a_split_some_are_held_out_by_their_ids(tmp_path: Path) -> None:
+    names = [f"{number:03d}" for number in range(40)]
+    root = write_folder(tmp_path / "folder", [], [f"{name}.png" for name in names])
+
+    def splits(names: list[str], hold_out: int) -> dict[str, str]:
+        lines = ["file,category,x0,y0,x1,y1", *(f"{name}.png,cat,0,0,9,9" for name in names)]
+        (root / "boxes.csv").write_text("\n".join(lines))
+        out = read(root, "folder", hold_out=hold_out)
+        return {row["image_id"]: row["split"] for row in read_rows(out / "images.parquet", IMAGES)}
+
+    found = splits(names, 5)
+    assert 2 <= list(found.values()).count("val") <= 16
+    assert splits(names[:20], 5) == {name: found[name] for name in names[:20]}
+    assert set(splits(names, 0).values()) == {"train"}
+
+
+def test_a_coco_file_alone_is_split_too(tmp_path: Path) -> None:
+    images = [coco_image(number, f"{number:03d}.png") for number in range(40)]
+    out = read(write_coco(tmp_path / "coco", images), "coco")
+    assert 2 <= metrics(out)["val_images"] <= 16
+
+
+def test_images_in_no_row_are_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["a.png", "forgotten.png", "x/forgotten.png"]
+    out = read(write_folder(tmp_path / "folder", ["a.png,train,cat,0,0,4,4"], files), "folder")
+    lines = (out / "unlisted.csv").read_text().splitlines()
+    assert lines == ["image", "forgotten.png", "x/forgotten.png"]
+    assert metrics(out)["unlisted_images"] == 2
+    assert "2 images are in no list, see" in capsys.readouterr().out
+
+
+# --- what it takes ---------------------------------------------------------------------------
+
+
+def test_many_outlines_of_one_image_are_not_held_at_once(tmp_path: Path) -> None:
+    side, count = 400, 300
+    outline = [[0, 0, side, 0, side, side, 0, side]]
+    boxes = [coco_box(1, 3, [0, 0, side, side], segmentation=outline) for _ in range(count)]
+    root = write_coco(tmp_path / "coco", [], [])
+    save(root / "images" / "train" / "a.png", picture(side, side))
+    write_coco(root, [coco_image(1, "a.png", width=side, height=side)], boxes)
+    tracemalloc.start()
+    try:
+        read(root, "coco")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.5 * count * side * side
+
+
+def test_boxes_that_the_table_cannot_tell_from_nothing_are_dropped(tmp_path: Path) -> None:
+    lines = ["a.png,train,cat,10,10,10.0000000001,20", "a.png,train,cat,0,0,4,4"]
+    out = read(write_folder(tmp_path / "folder", lines, ["a.png"]), "folder")
+    assert len(read_rows(out / "instances.parquet", INSTANCES)) == 1
+    assert rejected(out)[0]["reason"].endswith("covers next to nothing")
+
+
+def test_crowd_boxes_stay_in_the_table(tmp_path: Path) -> None:
+    boxes = [coco_box(1, 3, [5, 6, 7, 8], iscrowd=crowd) for crowd in (1, True, 0, False)]
+    root = write_coco(tmp_path / "coco", [coco_image(1, "a.png")], boxes)
+    rows = read_rows(read(root, "coco") / "instances.parquet", INSTANCES)
+    assert [row["is_crowd"] for row in rows] == [True, True, False, False]
+    assert {corners(row) for row in rows} == {(5, 6, 12, 14)}
 
 
 def test_missing_root_and_data_without_a_sound_image_are_errors(tmp_path: Path) -> None:
