@@ -15,7 +15,8 @@ turned with the image. Where the sizes cannot tell (mirrored, upside down, squar
 stated) boxes are taken as drawn on the upright image, which is what viewers and annotation tools
 show; `orientation_assumed` counts such images.
 
-Masks go to ground_truth/ alone: instances.parquet has the boxes and their areas.
+Masks of objects go to ground_truth/ alone: instances.parquet has the boxes and their areas. It
+keeps the outlines of crowds, which say of what pixels nothing is known.
 """
 
 import csv
@@ -119,14 +120,7 @@ def dataset(params: Params, root: Path, out: Path) -> None:
         sound = [entry for entry in checked if isinstance(entry, _Checked)]
         rows = [(entry.image["file"], *row) for entry in sound for row in entry.dropped]
         write_bytes(out / "rejected.csv", _csv([("image", "row", "reason"), *rejected, *rows]))
-        if len(rejected) > params.max_rejected:
-            first = "; ".join(f"{file}: {reason}" for file, _, reason in rejected[:3])
-            raise InputError(
-                f"{out / 'rejected.csv'}: {len(rejected)} of {len(listed)} images rejected, more "
-                f"than dataset.max_rejected = {params.max_rejected}; the first: {first}"
-            )
-        if not sound:
-            raise InputError(f"{root}: no usable image")
+        _check_enough(root, out, rejected, len(sound), params.max_rejected)
         metrics = _write_tables(sound, source, out, truth)
         shutil.rmtree(out / "ground_truth", ignore_errors=True)
         truth.replace(out / "ground_truth")
@@ -138,6 +132,20 @@ def dataset(params: Params, root: Path, out: Path) -> None:
     metrics["unlisted_images"] = len(unlisted)
     write_json(out / "metrics.json", metrics)
     _say(metrics, rejected, out)
+
+
+def _check_enough(
+    root: Path, out: Path, rejected: Sequence[tuple[str, ...]], sound: int, max_rejected: int
+) -> None:
+    """At most so many images are bad, and one is sound."""
+    if len(rejected) > max_rejected:
+        first = "; ".join(f"{file}: {reason}" for file, _, reason in rejected[:3])
+        raise InputError(
+            f"{out / 'rejected.csv'}: {len(rejected)} of {len(rejected) + sound} images rejected, "
+            f"more than dataset.max_rejected = {max_rejected}; the first: {first}"
+        )
+    if not sound:
+        raise InputError(f"{root}: no usable image")
 
 
 def _read_source(format: str, root: Path) -> Source:
@@ -213,6 +221,10 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> _
         _check_labels(labels, last_category, root / (image.semantic or image.file))
         write_bytes(truth / "semantic" / f"{image.image_id}.png", encode_label_map(labels))
         counts["ground_truth_semantic"] = 1
+    crowds = {o.number + 1: o for o in outlines if o.is_drawn and image.boxes[o.number].is_crowd}
+    for row in instances:
+        if (crowd := crowds.get(row["instance_id"])) is not None and crowd.area:
+            row |= {"mask": crowd.runs, "area": crowd.area}
     truths = [
         _row(image, outline.number, outline.corners, outline.area, outline.runs)
         for outline in outlines

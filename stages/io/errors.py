@@ -3,7 +3,7 @@
 import reprlib
 
 _SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 120
+_SHORT.maxstring = 100
 _SHORT.maxlong = 40
 _SHORT.maxlevel = 3
 

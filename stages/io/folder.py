@@ -125,7 +125,7 @@ def _read_image(
 def _read_box(row: Mapping[str, str], values: Mapping[str, int], where: str) -> SourceBox:
     name = row["category"]
     if name not in values:
-        known = ", ".join(list(values)[:8])
+        known = ", ".join(map(shown, list(values)[:8]))
         raise InputError(f"{where}: unknown category {shown(name)}; expected one of {known}")
     corners = []
     for column in _BOX[1:]:

@@ -82,7 +82,7 @@ def _read_ids(listing: Path) -> list[tuple[int, str]]:
 def _read_image(
     root: Path, image_id: str, split: str, file: str, semantic: Path | None
 ) -> SourceImage:
-    annotation = check_inside(root, f"Annotations/{image_id}.xml", f"{root / 'Annotations'}")
+    annotation = check_inside(root, f"Annotations/{image_id}.xml", str(root / "Annotations"))
     size, boxes = _read_annotation(root / annotation)
     return SourceImage(
         image_id=image_id,

@@ -287,7 +287,7 @@ def _turned(root: Path, draw: random.Random) -> None:
     files = _files(root, *_IMAGES)
     if files:
         exif = Image.Exif()
-        exif[0x0112] = draw.choice([0, 2, 3, 5, 6, 8, 9, 65535, "6"])
+        exif[0x0112] = draw.choice([0, 2, 3, 5, 6, 8, 9, 65535])
         size = draw.choice([(WIDTH, HEIGHT), (HEIGHT, WIDTH)])
         save(draw.choice(files), picture(*size), format="PNG", exif=exif)
 

@@ -2,6 +2,8 @@ import csv
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -150,6 +152,10 @@ def test_coco_masks_are_painted_small_on_large_and_crowds_are_unknown(tmp_path: 
     given = read_rows(out / "instances.parquet", INSTANCES)
     assert [row["instance_id"] for row in truths] == [row["instance_id"] for row in given]
     assert metrics(out)["crowds"] == 1
+    crowd = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    crowd[10:30, 10:40] = True
+    assert [row["mask"] for row in given] == [None, None, encode_rle(crowd)]
+    assert given[2]["area"] == 600
 
 
 def test_instances_hold_no_ground_truth(tmp_path: Path) -> None:
@@ -536,3 +542,14 @@ def test_every_image_mode_is_read(tmp_path: Path, mode: str) -> None:
     save(root / name, image)
     (row,) = read_rows(read(root, "folder") / "images.parquet", IMAGES)
     assert (row["width"], row["height"]) == (WIDTH, HEIGHT)
+
+
+# --- whatever else there is ------------------------------------------------------------------
+
+
+def test_drawn_malformed_data_sets_do_no_harm() -> None:
+    """The short form of `python -m benchmarks.fuzz_data_sets`, which forks."""
+    command = [sys.executable, "-m", "benchmarks.fuzz_data_sets", "--cases", "40", "--seed", "8"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "all (40)" in result.stdout

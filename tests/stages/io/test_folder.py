@@ -60,7 +60,7 @@ def test_spreadsheet_marks_are_ignored(tmp_path: Path) -> None:
         ("a.txt,train,cat,0,0,1,1", "line 3: file 'a.txt': expected one of .jpg"),
         ("a.png,test,cat,0,0,1,1", "line 3: split 'test': expected train or val"),
         ("ok.png,val,cat,0,0,1,1", "line 3: split 'val': ok.png was train above"),
-        ("a.png,train,cow,0,0,1,1", "line 3: unknown category 'cow'; expected one of cat"),
+        ("a.png,train,cow,0,0,1,1", "line 3: unknown category 'cow'; expected one of 'cat'"),
         ("a.png,train,cat,nan,0,1,1", "line 3: box .* expected finite"),
         ("a.png,train,cat,0,0,1,", "line 3: y1 '': expected a number"),
     ],
