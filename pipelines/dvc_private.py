@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dvc.cli import main
+from dvc.fs import LocalFileSystem
 from dvc.stage import Stage
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.errors import ObjectFormatError
-from dvc_objects.fs import LocalFileSystem
 
 from pipelines.damage import drop_damaged, place_of, problem_of
 
@@ -33,7 +33,7 @@ def refuse_damaged_lists() -> None:
                 raise ObjectFormatError(problem)
         return load(odb, hash_info, hash_name)
 
-    Tree.load = checked
+    Tree.load = checked  # type: ignore[method-assign]
 
 
 def drop_what_cannot_be_restored() -> None:

@@ -89,7 +89,7 @@ def verify(root: Path, targets: Sequence[str] = (), *, drop: bool = False) -> Ve
             holds the workspace.
     """
     with holding_workspace(root) if drop else nullcontext():
-        checks = list(dict.fromkeys(_checks(root, targets)))
+        checks = list({check.path: check for check in _checks(root, targets)}.values())
         with ThreadPoolExecutor() as pool:
             problems = track(
                 pool.map(Check.problem, checks),

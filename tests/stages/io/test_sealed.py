@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.flip_bits import damage
 from stages.io.sealed import is_sound, read_sealed, write_sealed
+from tests.damaged_files import damage
 
 
 def test_what_is_written_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
