@@ -32,9 +32,9 @@ MOST = 20  # bad files of a kind that are named
 class Kind(StrEnum):
     """What a file is."""
 
-    CACHE = "objects of DVC's cache"
+    CACHE = "DVC's cache"
     DATA = "outputs"
-    MEMO = "kept results"
+    MEMO = "memo"
     CHECKPOINT = "checkpoints"
 
 
@@ -116,7 +116,8 @@ def print_verified(verified: Verified, command: str, *, drop: bool) -> None:
         command: that looked for them.
         drop: whether they are removed.
     """
-    counts = Counter(check.kind for check in verified.bad)
+    found = Counter(check.kind for check in verified.bad)
+    counts = {kind: found[kind] for kind in Kind if found[kind]}
     named: Counter[Kind] = Counter()
     for check, problem in verified.bad.items():
         named[check.kind] += 1
@@ -124,11 +125,11 @@ def print_verified(verified: Verified, command: str, *, drop: bool) -> None:
             print(f"{check.path}: {problem}" + (f"; {check.owner}" if check.owner else ""))
     for kind, count in counts.items():
         if count > MOST:
-            print(f"and {count - MOST} more {kind}")
+            print(f"and {count - MOST} more in {kind}")
     if not verified.bad:
         print(f"{verified.count} files are as they were written.")
         return
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     if drop:
         print(f"{len(verified.bad)} of {verified.count} files were bad and are removed: {kinds}.")
         print("To have them made or restored: python -m pipelines run")
