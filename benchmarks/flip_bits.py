@@ -26,8 +26,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from ruamel.yaml import YAML
 
-from benchmarks.kill_graph import BROUGHT, SMALLER
+from benchmarks.kill_graph import SMALLER
 from benchmarks.kill_stages import copy_repository, digests, pipelines, start
 from pipelines.damage import drop_damaged
 from pipelines.verify import CHECKPOINTS, Check, Kind
@@ -35,10 +36,15 @@ from stages.io.memo import FOLDER, read_outcome
 from stages.io.training import Checkpoint
 from tests.damaged_files import damage, rot
 
-CACHE = Path(".dvc/cache")
-OBJECTS = CACHE / "files/md5"
+OBJECTS = Path(".dvc/cache/files/md5")
+RECORDS = Path(".dvc/cache/runs")
 TRAINED = "classifier_train"
 TARGETS = ("crf_refine@grabcut", TRAINED)
+#: All stages restore from DVC's cache.
+READERS = {
+    Kind.MEMO: ("dataset", "grabcut_seeds", "crf_refine@grabcut"),
+    Kind.CHECKPOINT: (TRAINED,),
+}
 SHARE = 0.3  # of the files of a kind that are damaged before a whole run
 
 
@@ -167,12 +173,7 @@ def run_damaged(
     chosen = chance.sample(files, max(1, round(SHARE * len(files))))
     for path in chosen:
         rot(path, damage(path.read_bytes(), chance))
-    for path in (workspace / "data").iterdir():
-        if path.name not in BROUGHT:
-            shutil.rmtree(path)
-    if kind is not Kind.CACHE:
-        shutil.rmtree(workspace / CACHE)
-        (workspace / "dvc.lock").unlink()
+    forget(workspace, kind)
     if after_verify:
         pipelines(workspace, "verify", "--drop")
     with start(workspace, "run", *TARGETS, "--local") as process:
@@ -180,6 +181,24 @@ def run_damaged(
     if process.returncode:
         print(said)
     return len(chosen), process.returncode == 0 and digests(workspace) == calm
+
+
+def forget(workspace: Path, kind: Kind) -> None:
+    """Remove the outputs of the stages that read this kind and, but for DVC's cache, its records.
+
+    Then a run makes them from what is kept, or restores them from the cache.
+    """
+    yaml = YAML(typ="safe")
+    lock = yaml.load(workspace / "dvc.lock")
+    for name in READERS.get(kind, tuple(lock["stages"])):
+        for out in lock["stages"][name]["outs"]:
+            path = workspace / out["path"]
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if kind is not Kind.CACHE:
+            del lock["stages"][name]
+    if kind is not Kind.CACHE:
+        yaml.dump(lock, workspace / "dvc.lock")
+        shutil.rmtree(workspace / RECORDS)
 
 
 def put_back(whole: Path, workspace: Path) -> None:

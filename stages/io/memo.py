@@ -54,13 +54,16 @@ class Outcome:
 
 def code_digest(stage: str) -> str:
     """Hash of the stage's import closure and of the libraries' versions."""
-    return _digest_of_code(import_closure(f"stages.{stage}", Path()))
+    return _with_libraries(_digest_of_all(import_closure(f"stages.{stage}", Path())))
 
 
-def _digest_of_code(sources: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in sources:
-        digest.update(f"{path} {_file_digest(path)}\n".encode())
+def _digest_of_all(sources: Iterable[Path]) -> str:
+    lines = (f"{path} {_file_digest(path)}\n" for path in sources)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _with_libraries(sources: str) -> str:
+    digest = hashlib.sha256(sources.encode())
     for library in LIBRARIES:
         digest.update(f"{library}=={version(library)}\n".encode())
     return digest.hexdigest()
@@ -144,8 +147,9 @@ class Memo:
 
     def __init__(self, stage: str, folder: Path = FOLDER) -> None:
         self.folder = folder / stage
-        self.sources = import_closure(f"stages.{stage}", Path())
-        self.code = _digest_of_code(self.sources)
+        self._sources = import_closure(f"stages.{stage}", Path())
+        self._read = _digest_of_all(self._sources)
+        self.code = _with_libraries(self._read)
 
     def path(self, item: object) -> Path:
         """Where the outcome of `item` is kept, whether or not it is there yet."""
@@ -154,7 +158,7 @@ class Memo:
 
     def has_same_code(self) -> bool:
         """Whether the stage's code is still what it was when this was made."""
-        return _digest_of_code(self.sources) == self.code
+        return _digest_of_all(self._sources) == self._read
 
 
 def read_outcome(path: Path) -> Outcome | None:
