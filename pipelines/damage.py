@@ -50,7 +50,7 @@ def listing(cache: Path, md5: str) -> dict[str, str] | None:
 
 def is_inside(path: str) -> bool:
     """Whether a relative path stays below where it starts, whoever wrote it."""
-    return not Path(path).is_absolute() and not os.path.normpath(path).startswith("..")
+    return not Path(path).is_absolute() and Path(os.path.normpath(path)).parts[:1] != ("..",)
 
 
 def objects_of(cache: Path, md5: str) -> list[str]:

@@ -222,6 +222,18 @@ def test_verifying_names_what_differs(
     assert "i4 differs" in told
 
 
+def test_verifying_says_that_a_damaged_result_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
+    StubMemo(tmp_path / "memo").path(ITEMS[4]).write_bytes(b"PK\3\4")
+    monkeypatch.setenv("SEEDMASK_VERIFY_MEMO", "1")
+    with pytest.raises(SystemExit) as ended:
+        map_images(square, ITEMS, tmp_path / "b", stage="square", workers=1)
+    assert ended.value.code == 1
+    assert "i4 differs" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of two Dask workers on loopback, started where our code is."""
