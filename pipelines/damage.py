@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 #: The only names that objects have.
@@ -60,14 +61,15 @@ def objects_of(cache: Path, md5: str) -> list[str]:
 
 
 def drop_damaged(cache: Path, md5: str) -> Iterator[str]:
-    """Remove what is damaged of an output's objects; a line for each."""
+    """Remove what is damaged of an output's objects; a line for each, also where that fails."""
     places = {place_of(cache, found): found for found in objects_of(cache, md5)}
     with ThreadPoolExecutor() as pool:
         problems = pool.map(problem_of, places.keys(), places.values())
         for path, problem in zip(places, problems, strict=True):
             if problem:
-                path.unlink(missing_ok=True)
-                yield f"{path}: {problem}; dropped"
+                with suppress(OSError):  # another's, in a shared cache
+                    path.unlink(missing_ok=True)
+                yield f"{path}: {problem}; {'not to be removed' if path.exists() else 'dropped'}"
 
 
 def _md5(content: bytes = b"") -> "hashlib._Hash":

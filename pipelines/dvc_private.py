@@ -40,11 +40,13 @@ def drop_what_cannot_be_restored() -> None:
     """In this process damaged objects are dropped before the run cache restores them, and said."""
 
     def checked(stage: Any) -> bool:
+        is_sound = True
         for out in stage.outs:
             if out.hash_info:
                 for line in drop_damaged(Path(out.cache.path), out.hash_info.value):
                     print(f"{line}, so {out} is made anew", flush=True)
-        return bool(outs_cached(stage))
+                    is_sound = False
+        return is_sound and bool(outs_cached(stage))
 
     Stage.outs_cached = checked
 

@@ -22,6 +22,7 @@ from pipelines.look.revisions import Record, read_revision
 from pipelines.params import stage_names
 from pipelines.plan import resolve_targets
 from pipelines.workspace import holding_workspace
+from stages.io.errors import InputError
 from stages.io.memo import FOLDER as MEMO
 from stages.io.sealed import is_sound
 
@@ -46,13 +47,15 @@ class Check:
         path: of the file; it need not be there.
         kind: what it is.
         md5: that it should have; empty where the file has its own checksum.
-        owner: the output and the stage that it belongs to; empty where dvc.lock knows none.
+        out: the output that it belongs to; empty where dvc.lock knows none.
+        stage: that made the output.
     """
 
     path: Path
     kind: Kind
     md5: str = ""
-    owner: str = ""
+    out: str = ""
+    stage: str = ""
 
     def problem(self) -> str:
         """What is wrong with it; empty for a sound file or none."""
@@ -85,11 +88,14 @@ def verify(root: Path, targets: Sequence[str] = (), *, drop: bool = False) -> Ve
         drop: remove what is bad, so that the next run makes or restores it.
 
     Raises:
-        InputError: an unknown stage, a dvc.lock that cannot be read, or, with `drop`, another run
-            holds the workspace.
+        InputError: an unknown stage, a dvc.lock that cannot be read; with `drop`, another run
+            holds the workspace or a file cannot be removed.
     """
     with holding_workspace(root) if drop else nullcontext():
-        checks = list({check.path: check for check in _checks(root, targets)}.values())
+        by_path: dict[Path, Check] = {}
+        for check in _checks(root, targets):
+            by_path.setdefault(check.path, check)
+        checks = list(by_path.values())
         with ThreadPoolExecutor() as pool:
             problems = track(
                 pool.map(Check.problem, checks),
@@ -104,7 +110,7 @@ def verify(root: Path, targets: Sequence[str] = (), *, drop: bool = False) -> Ve
             }
         if drop:
             for check in bad:
-                check.path.unlink(missing_ok=True)
+                _drop(check.path)
     return Verified(len(checks), bad)
 
 
@@ -122,7 +128,8 @@ def print_verified(verified: Verified, command: str, *, drop: bool) -> None:
     for check, problem in verified.bad.items():
         named[check.kind] += 1
         if named[check.kind] <= MOST:
-            print(f"{check.path}: {problem}" + (f"; {check.owner}" if check.owner else ""))
+            owner = f"; of {check.out} of {check.stage}" if check.out else ""
+            print(f"{check.path}: {problem}{owner}")
     for kind, count in counts.items():
         if count > MOST:
             print(f"and {count - MOST} more in {kind}")
@@ -136,10 +143,9 @@ def print_verified(verified: Verified, command: str, *, drop: bool) -> None:
     else:
         print(f"{len(verified.bad)} of {verified.count} files are bad: {kinds}.")
         print(f"To mend it: {command} --drop, then python -m pipelines run")
-    if any(check.kind is Kind.CACHE and not check.owner for check in verified.bad):
+    if any(check.kind is Kind.CACHE and not check.out for check in verified.bad):
         print("What dvc.lock does not know: `dvc fetch --all-commits` brings what a remote has.")
-    stages = {check.owner.split(" of ")[-1] for check in verified.bad if check.kind is Kind.DATA}
-    for stage in sorted(stages):
+    for stage in sorted({check.stage for check in verified.bad if check.kind is Kind.DATA}):
         print(
             f"What was made from the outputs of {stage} since then may be wrong as well: "
             f"dvc repro --force --downstream {stage}"
@@ -156,10 +162,9 @@ def _checks(root: Path, targets: Sequence[str]) -> Iterator[Check]:
             if MD5.fullmatch(md5) and is_inside(out):
                 yield from _of_output(root, cache, record, out, md5)
     if not targets:
-        known = {place_of(cache, md5) for record in chosen for md5 in _hashes(cache, record)}
         for path in sorted(cache.glob("[0-9a-f][0-9a-f]/*")):
             md5 = path.parent.name + path.name
-            if MD5.fullmatch(md5) and path not in known:
+            if MD5.fullmatch(md5):
                 yield Check(path, Kind.CACHE, md5)
     stages = {name.split("@")[0] for name in names}
     for kind, folder in ((Kind.MEMO, MEMO), (Kind.CHECKPOINT, CHECKPOINTS)):
@@ -170,18 +175,19 @@ def _checks(root: Path, targets: Sequence[str]) -> Iterator[Check]:
                 yield Check(path, kind)
 
 
-def _hashes(cache: Path, record: Record) -> Iterator[str]:
-    for md5 in record.outs.values():
-        yield from objects_of(cache, md5)
-
-
 def _of_output(root: Path, cache: Path, record: Record, out: str, md5: str) -> Iterator[Check]:
-    owner = f"{out} of {record.name}"
     for found in objects_of(cache, md5):
-        yield Check(place_of(cache, found), Kind.CACHE, found, owner)
+        yield Check(place_of(cache, found), Kind.CACHE, found, out, record.name)
     files = {out: md5}
     if md5.endswith(".dir"):
         files = {f"{out}/{name}": found for name, found in (listing(cache, md5) or {}).items()}
     for name, found in files.items():
         if (root / name).is_file():
-            yield Check(root / name, Kind.DATA, found, owner)
+            yield Check(root / name, Kind.DATA, found, out, record.name)
+
+
+def _drop(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: is damaged, cannot be removed: {error.strerror}") from error
