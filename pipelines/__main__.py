@@ -52,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify.add_argument("target", nargs="*", help="as for run")
     verify.add_argument("--share", type=_share, default=0.01, help="of the results; default 0.01")
 
+    whole = commands.add_parser("verify", help="hash all that is kept: cache, data/, memo ...")
+    whole.add_argument("target", nargs="*", help="stages; default: all, and all of DVC's cache")
+    whole.add_argument("--drop", action="store_true", help="remove what is bad; `run` mends it")
+
     pipelines.review.commands.add_parsers(commands)
 
     deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
@@ -76,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "memo":
             if arguments.kind == "gc":
                 return sweep_command(arguments.days, arguments.gigabytes)
-            return verify_command(arguments.target, arguments.share)
+            return verify_memo_command(arguments.target, arguments.share)
+        if arguments.command == "verify":
+            return verify_command(arguments.target, drop=arguments.drop)
         return deps_command(fix=arguments.fix)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -177,11 +183,20 @@ def sweep_command(days: float, gigabytes: float | None) -> int:
     return 0
 
 
-def verify_command(targets: Sequence[str], share: float) -> int:
+def verify_memo_command(targets: Sequence[str], share: float) -> int:
     """`memo verify`: 1 when a kept result is another than the one computed now."""
     from pipelines.memo import verify
 
     return 0 if verify(ROOT, targets, share) else 1
+
+
+def verify_command(targets: Sequence[str], *, drop: bool) -> int:
+    """`verify`: 1 when something is bad and stays."""
+    from pipelines.verify import print_verified, verify
+
+    verified = verify(ROOT, targets, drop=drop)
+    print_verified(verified, " ".join(["python -m pipelines verify", *targets]), drop=drop)
+    return 1 if verified.bad and not drop else 0
 
 
 def deps_command(*, fix: bool) -> int:

@@ -17,6 +17,7 @@ from dvc_data.hashfile.meta import Meta
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
+from pipelines.dvc_private import refuse_damaged_lists
 from pipelines.fingerprints import Fingerprints
 from stages.io.errors import InputError
 
@@ -112,6 +113,7 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
     Raises:
         InputError: an unknown target, or a dvc.yaml that DVC cannot read.
     """
+    refuse_damaged_lists()
     try:
         with Repo(str(root), _wait_for_lock=True) as repo:
             return _plan(repo, root, targets)
@@ -129,7 +131,7 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         else tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
         for name, stage in stages.items()
     }
-    order = list(_ordered(_resolve(targets, list(stages)), upstream))
+    order = list(_ordered(resolve_targets(targets, list(stages)), upstream))
     fingerprints = Fingerprints(root, Path(repo.cache.local.path))
     with repo.lock:
         changes = {name: _changes(stages[name], fingerprints) for name in order}
@@ -274,7 +276,12 @@ def _known_folder(dep: Any, fingerprints: Fingerprints) -> HashInfo | None:
     return None if value is None else HashInfo("md5", value)
 
 
-def _resolve(targets: Sequence[str], names: Sequence[str]) -> list[str]:
+def resolve_targets(targets: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The stages that are meant, of those in `names`; all of them where no target is named.
+
+    Raises:
+        InputError: an unknown target.
+    """
     if not targets:
         return list(names)
     chosen = []

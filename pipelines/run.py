@@ -96,7 +96,8 @@ class Runner:
         with self._lock:
             if self.stopped is not None:
                 return None
-            repro = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", name]
+            dvc = [sys.executable, "-m", "pipelines.dvc_private"]
+            repro = [*dvc, "--wait-for-lock", "repro", "-s", name]
             repro += ["--pull"] if self.pull else []
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", leash.__file__, str(os.getpid()), *repro],
