@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.workspace import holding_workspace
 from tests.pipelines.mini_repository import MiniRepository
 from tests.pipelines.test_run import await_line
 
@@ -207,3 +208,29 @@ def test_an_edit_while_dvc_restores_is_not_recorded(slow: MiniRepository) -> Non
     code, text = slow.run("run", "first", "--local")
     assert code == 0, text
     assert (slow.root / "data/first.txt").read_text() == MADE[edit_params]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("use", "slow"),
+        ("freeze", "left"),
+        ("unfreeze", "left"),
+    ],
+)
+def test_what_writes_params_or_the_graph_says_which_run_holds_the_workspace(
+    mini: MiniRepository, command: tuple[str, ...]
+) -> None:
+    files = [mini.root / "params.yaml", mini.root / "dvc.yaml"]
+    before = [file.read_bytes() for file in files]
+    with holding_workspace(mini.root):
+        code, text = mini.run(*command)
+        assert code == 1
+        assert f"another run holds this workspace (process {os.getpid()}" in text
+        assert text.count("\n") == 1
+        assert [file.read_bytes() for file in files] == before
+        assert mini.run("status")[0] == 0, "who only reads needs no lock"
+        waiting = mini.start(*command, "--wait")
+        assert waiting.stdout is not None
+        assert "waiting for its end" in waiting.stdout.readline()
+    assert waiting.wait(60) == 0
