@@ -157,13 +157,12 @@ class Workspace:
             WAYS[way](self, choice)
             text, _ = process.communicate()
         was_told, runs = "; run again" in text, 1
-        for runs in range(2, RUNS + 1):
+        while not text.startswith("Everything is up to date") and runs < RUNS:
             with start(self.root, "run", TARGET, "--local") as process:
                 text, _ = process.communicate()
             was_told |= "; run again" in text
-            if text.startswith("Everything is up to date"):
-                break
-        else:
+            runs += 1
+        if runs == RUNS:
             print(text)
         found = digests(self.root)
         return Edit(way, moment, was_told, runs, found == self.calm())
