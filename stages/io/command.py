@@ -134,7 +134,8 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         params_type = hints[names[0].name]
         params = parse_section(params_type, sections[name], f"{params_file}: {name}")
         section = (str(params_file), name, _as_json(sections[name]))
-        inputs = _look_at_inputs(stage, arguments, section)
+        named: Sequence[Path] = getattr(params, "files", ())  # by a number, as pretrained weights
+        inputs = _look_at_inputs(stage, arguments, section, named)
         stage(params, **arguments)
         _check_unchanged(inputs, name)
     except InputError as error:
@@ -143,15 +144,18 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
 
 
 def _look_at_inputs(
-    stage: Callable[..., None], arguments: Mapping[str, object], section: Value
+    stage: Callable[..., None],
+    arguments: Mapping[str, object],
+    section: Value,
+    named: Sequence[Path],
 ) -> Inputs:
-    """What the stage reads: the paths of its command line, its section and its code.
+    """What the stage reads: the paths of its command line, its section, what that names, its code.
 
     Not the photographs below `root` where the stage has the table `images`: that declares each by
     its hash, which stages.io.images compares whenever one is read. After one that was replaced
     later than it was read, the next run begins with the dataset stage.
     """
-    places: list[Path] = []
+    places = list(named)
     for name, path in arguments.items():
         is_declared_by_hash = name == "root" and "images" in arguments
         if isinstance(path, Path) and name != "out" and not is_declared_by_hash:

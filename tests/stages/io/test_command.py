@@ -17,6 +17,10 @@ class Params:
     epochs: Annotated[int, Field(gt=0)]
     learning_rate: float
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (Path(f"weights_{self.epochs}.pth"),)
+
 
 seen: list[object] = []
 
@@ -145,6 +149,16 @@ def test_an_input_that_changes_under_a_stage_is_one_line_and_exit_code_1(
     assert caught.value.code == 1
     expected = f"read_slowly: {folder / named} changed while read_slowly ran; run again\n"
     assert capsys.readouterr().err == expected
+
+
+def test_a_file_that_the_section_names_may_not_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "weights_3.pth").write_text("before")
+    with pytest.raises(SystemExit):
+        run_while(folder, lambda: (folder / "weights_3.pth").write_text("after"))
+    assert "weights_3.pth changed while read_slowly ran" in capsys.readouterr().err
 
 
 def test_what_the_stage_writes_and_what_it_does_not_read_may_change(folder: Path) -> None:
