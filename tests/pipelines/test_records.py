@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -208,6 +209,43 @@ def test_an_edit_while_dvc_restores_is_not_recorded(slow: MiniRepository) -> Non
     code, text = slow.run("run", "first", "--local")
     assert code == 0, text
     assert (slow.root / "data/first.txt").read_text() == MADE[edit_params]
+
+
+def check_out(mini: MiniRepository) -> str:
+    """Another commit, with another input and another number."""
+    subprocess.run(["git", "checkout", "-q", "other"], cwd=mini.root, check=True)
+    return ""
+
+
+@pytest.mark.parametrize("edit", [*EDITS, check_out])
+def test_after_an_edit_at_a_random_moment_all_is_made_from_it(
+    slow: MiniRepository, edit: Callable[[MiniRepository], str]
+) -> None:
+    """The short form of benchmarks/edits_under_run.py."""
+
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
+        subprocess.run(["git", *who, *words], cwd=slow.root, check=True)
+
+    git("add", "-A")
+    git("commit", "-qm", "base")
+    git("checkout", "-qb", "other")
+    edit_input(slow)
+    edit_params(slow)
+    git("commit", "-qam", "other")
+    git("checkout", "-q", "-")
+    process = slow.start("run", "last", "--local")
+    time.sleep(random.Random(edit.__name__).uniform(1, 8))
+    edit(slow)
+    process.communicate(timeout=120)
+    for _ in range(4):
+        _, text = slow.run("run", "last", "--local")
+        if text.startswith("Everything is up to date"):
+            break
+    else:
+        raise AssertionError(text)
+    first = (MADE | {check_out: "after!\nfirst 7\n"})[edit]
+    assert (slow.root / "data/last.txt").read_text() == f"{first}left 1\nlast 1\n"
 
 
 @pytest.mark.parametrize(
