@@ -35,7 +35,8 @@ def note_inputs(
     """
     path = root.resolve() / FOLDER / f"{name}.json"
     values = read_values((str(root / file), key) for file, key in params)
-    look_at([root / dep for dep in deps], values).save(path)
+    here = [root / dep for dep in deps if (root / dep).exists()]  # `--pull` may bring the others
+    look_at(here, values).save(path)
     return path
 
 

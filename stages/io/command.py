@@ -159,7 +159,8 @@ def _look_at_inputs(
     for name, path in arguments.items():
         is_declared_by_hash = name == "root" and "images" in arguments
         if isinstance(path, Path) and name != "out" and not is_declared_by_hash:
-            places += {path, *path.parent.glob(f"{path.stem}.*")}  # weights.pt has a .json
+            beside = path.parent.glob(f"{path.stem}.*") if path.suffix else ()
+            places += {path, *beside}  # weights.pt has a .json
     code = _code_of(stage.__name__)
     edited = [str(path) for path in code if is_edited_since_start(path)]
     if edited:
