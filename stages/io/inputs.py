@@ -35,7 +35,7 @@ class Look(NamedTuple):
         size: bytes.
         modified: nanoseconds since 1970.
         inode: its number.
-        digest: of its content; None where the budget was spent.
+        digest: of its content; None where the budget was spent, or it cannot be read.
         is_young: it was modified so shortly before that its time says nothing.
     """
 
@@ -78,11 +78,10 @@ class Inputs:
 
     def _is_same(self, path: str, now: os.stat_result) -> bool:
         before = self.files[path]
-        if now.st_size != before.size:
-            return False
-        if (now.st_mtime_ns, now.st_ino) == (before.modified, before.inode) and not before.is_young:
-            return True
-        return before.digest is not None and _digest(path) == before.digest
+        looks_same = (now.st_size, now.st_mtime_ns, now.st_ino) == before[:3]
+        if before.digest is None or (looks_same and not before.is_young):
+            return looks_same
+        return now.st_size == before.size and _digest(path, now) == before.digest
 
     def save(self, path: Path) -> None:
         """Write them as JSON."""
@@ -99,8 +98,7 @@ def look_at(places: Iterable[Path], values: Sequence[Value]) -> Inputs:
     for path, status in sorted(_walk(names), key=lambda found: found[1].st_size):
         is_young = status.st_mtime_ns > now - GRAIN
         left -= status.st_size
-        is_hashed = stat.S_ISREG(status.st_mode) and (is_young or left >= 0)
-        digest = _digest(path) if is_hashed else None
+        digest = _digest(path, status) if is_young or left >= 0 else None
         files[path] = Look(status.st_size, status.st_mtime_ns, status.st_ino, digest, is_young)
     return Inputs(names, files, values)
 
@@ -119,7 +117,8 @@ def read_inputs(path: Path) -> Inputs:
 def explain(changed: Sequence[str], doing: str) -> str:
     """One line for what `Inputs.changed` found; `doing` is such as "dataset ran"."""
     more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    return f"{changed[0]}{more} changed while {doing}; run again"
+    first = "".join(letter if letter.isprintable() else "?" for letter in changed[0])
+    return f"{first}{more} changed while {doing}; run again"
 
 
 def is_edited_since_start(file: Path) -> bool:
@@ -156,7 +155,10 @@ def _walk(places: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
                 pending += place.iterdir()
 
 
-def _digest(path: str) -> str | None:
+def _digest(path: str, status: os.stat_result) -> str | None:
+    """None for what cannot be read, and for a pipe, which would wait for ever."""
+    if not stat.S_ISREG(status.st_mode):
+        return None
     with suppress(OSError), Path(path).open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
     return None

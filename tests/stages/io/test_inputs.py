@@ -105,6 +105,16 @@ def test_a_young_file_that_keeps_its_time_is_compared_by_content(
     assert before.changed([]) == [str(boxes)]
 
 
+def test_a_pipe_is_not_opened(data: Path) -> None:
+    os.mkfifo(data / "pipe.jpg")
+    (data / "later.jpg").touch()
+    before = look_at([data], [])
+    assert before.changed([]) == []
+    (data / "later.jpg").unlink()
+    os.mkfifo(data / "later.jpg")
+    assert before.changed([]) == [str(data / "later.jpg")]
+
+
 def test_parameters_are_compared_by_value() -> None:
     values = [("params.yaml", "dataset", '{"root": "a"}'), ("params.yaml", "scenes.seed", "0")]
     before = look_at([], values)
@@ -154,4 +164,5 @@ def test_code_that_this_process_may_not_have_imported_is_known(tmp_path: Path) -
 
 def test_the_line_names_the_first_and_counts_the_rest() -> None:
     assert explain(["a"], "dataset ran") == "a changed while dataset ran; run again"
+    assert explain(["a\n\udcff"], "x ran") == "a?? changed while x ran; run again"
     assert explain(["a", "b", "c"], "x ran") == "a and 2 more changed while x ran; run again"
