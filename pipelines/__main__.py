@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use = commands.add_parser("use", help="write params.yaml from a preset")
     use.add_argument("preset", help="a file in presets/, such as default")
     use.add_argument("override", nargs="*", help="section.key=value")
+    use.add_argument("--wait", action="store_true", help="for a run in this workspace")
 
     for name, text in (
         ("freeze", "keep what stages made, whatever becomes of their inputs"),
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         freeze = commands.add_parser(name, help=text)
         freeze.add_argument("stage", nargs="+", help="as in dvc.yaml")
+        freeze.add_argument("--wait", action="store_true", help="for a run in this workspace")
 
     memo = commands.add_parser("memo", help="the kept results of single images")
     kinds = memo.add_subparsers(dest="kind", required=True)
@@ -74,9 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "status":
             return status_command(arguments.target)
         if arguments.command == "use":
-            return use_command(arguments.preset, arguments.override)
+            return use_command(arguments.preset, arguments.override, wait=arguments.wait)
         if arguments.command in ("freeze", "unfreeze"):
-            return freeze_command(arguments.stage, frozen=arguments.command == "freeze")
+            is_frozen = arguments.command == "freeze"
+            return freeze_command(arguments.stage, frozen=is_frozen, wait=arguments.wait)
         if arguments.command == "memo":
             if arguments.kind == "gc":
                 return sweep_command(arguments.days, arguments.gigabytes)
@@ -152,22 +155,26 @@ def status_command(targets: Sequence[str]) -> int:
     return 0
 
 
-def use_command(preset: str, overrides: Sequence[str]) -> int:
+def use_command(preset: str, overrides: Sequence[str], *, wait: bool) -> int:
     """`use`: write params.yaml and say what differs from the default."""
     from pipelines.presets import use_preset
+    from pipelines.workspace import holding_workspace
 
-    changes = use_preset(ROOT, preset, overrides)
+    with holding_workspace(ROOT, wait=wait):
+        changes = use_preset(ROOT, preset, overrides)
     print(f"params.yaml is preset {preset!r}" + (" with:" if changes else "."))
     for line in changes:
         print(f"  {line}")
     return 0
 
 
-def freeze_command(names: Sequence[str], *, frozen: bool) -> int:
+def freeze_command(names: Sequence[str], *, frozen: bool, wait: bool) -> int:
     """`freeze` and `unfreeze`: write it in dvc.yaml."""
     from pipelines.freeze import freeze
+    from pipelines.workspace import holding_workspace
 
-    freeze(ROOT, names, frozen=frozen)
+    with holding_workspace(ROOT, wait=wait):
+        freeze(ROOT, names, frozen=frozen)
     return 0
 
 

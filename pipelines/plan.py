@@ -67,6 +67,8 @@ class Step:
         meta: how to run it.
         command: what DVC starts.
         outs: the paths of its outputs, as dvc.lock has them.
+        deps: the paths that it reads, in the same form.
+        params: the parameters that it reads: (file, dotted key).
     """
 
     name: str
@@ -76,6 +78,8 @@ class Step:
     meta: Directions = field(default_factory=Directions)
     command: str = ""
     outs: tuple[str, ...] = ()
+    deps: tuple[str, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,10 +172,22 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
             meta=_meta(root, name, stages[name]),
             command=str(stages[name].cmd),
             outs=tuple(str(out.def_path) for out in stages[name].outs),
+            deps=tuple(str(dep.def_path) for dep in _files_read(stages[name])),
+            params=tuple(_keys_read(stages[name])),
         )
         for name, step in steps.items()
     )
     return Plan(tuple(described))
+
+
+def _files_read(stage: Any) -> Iterator[Any]:
+    return (dep for dep in stage.deps if not isinstance(dep, ParamsDependency))
+
+
+def _keys_read(stage: Any) -> Iterator[tuple[str, str]]:
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency):
+            yield from ((str(dep.def_path), key) for key in dep.params)
 
 
 def _meta(root: Path, name: str, stage: Any) -> Directions:

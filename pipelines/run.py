@@ -17,8 +17,10 @@ from types import FrameType
 from pipelines import leash
 from pipelines.journal import keep_run, read_code
 from pipelines.plan import Plan, State, Step
+from pipelines.records import check_record, note_inputs
 from pipelines.result import Outcome, Result
 from pipelines.schedule import Limits, Schedule, skipped
+from stages.io.command import LEFT
 
 LOGS = Path(".seedmask/logs")
 #: What DVC says to someone who typed its command, and of __init__.py files; noise here.
@@ -62,7 +64,8 @@ class Runner:
 
     def _attempt(self, step: Step, log: Callable[[str], None]) -> Result:
         began = time.monotonic()
-        process = self._start(step.name)
+        kept = note_inputs(self.root, step.name, step.deps, step.params)
+        process = self._start(step.name, kept)
         if process is None:
             return Result(step.name, Outcome.SKIPPED, reason="stopped")
         limit = step.meta.timeout
@@ -79,7 +82,11 @@ class Runner:
             self._end(step.name, process)
         seconds = time.monotonic() - began
         if self.stopped is None and not late.is_set() and process.returncode == 0:
-            return Result(step.name, _outcome_of(step.name, lines), seconds)
+            outcome = _outcome_of(step.name, lines)
+            changed = "" if outcome is Outcome.CACHED else check_record(self.root, step.name)
+            if not changed:
+                return Result(step.name, outcome, seconds)
+            return Result(step.name, Outcome.FAILED, seconds, changed)
         reason = "stopped" if self.stopped is not None else _exit_reason(process.returncode)
         if late.is_set():
             reason = f"not done in time: meta.timeout is {limit} s"
@@ -92,7 +99,7 @@ class Runner:
             for process in self._running.values():
                 _kill_group(process.pid)
 
-    def _start(self, name: str) -> subprocess.Popen[str] | None:
+    def _start(self, name: str, kept: Path) -> subprocess.Popen[str] | None:
         with self._lock:
             if self.stopped is not None:
                 return None
@@ -102,7 +109,7 @@ class Runner:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", leash.__file__, str(os.getpid()), *repro],
                 cwd=self.root,
-                env=_environment(os.environ),
+                env=_environment(os.environ | {LEFT: str(kept)}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
