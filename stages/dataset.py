@@ -10,7 +10,8 @@ turned with the image. Where the sizes cannot tell (mirrored, upside down, squar
 stated) boxes are taken as drawn on the upright image, which is what viewers and annotation tools
 show; `orientation_assumed` counts such images.
 
-Masks go to ground_truth/ alone: instances.parquet has the boxes and their areas.
+Masks of objects go to ground_truth/ alone: instances.parquet has the boxes and their areas. It
+keeps the outlines of crowds, which say of what pixels nothing is known.
 """
 
 import csv
@@ -179,6 +180,10 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> _
         _check_labels(labels, last_category, root / (image.semantic or image.file))
         write_bytes(truth / "semantic" / f"{image.image_id}.png", encode_label_map(labels))
         counts["ground_truth_semantic"] = 1
+    crowds = {n + 1: mask for n, mask in objects if image.boxes[n].is_crowd and mask.any()}
+    for row in instances:
+        if (outline := crowds.get(row["instance_id"])) is not None:
+            row |= {"mask": encode_rle(outline), "area": float(outline.sum())}
     truths = [
         _row(image, number, _tight_box(mask), float(mask.sum()), encode_rle(mask))
         for number, mask in objects

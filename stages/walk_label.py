@@ -14,10 +14,11 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.ops.boxes import inside_own_boxes
+from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels, pixels_to_cells
 from models.ops.random_walk import affinity_matrix, walk
 from stages.io.command import run
+from stages.io.crowds import Crowd, crowd_region, crowds_by_image
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.graphs import read_graph
@@ -43,6 +44,7 @@ class Params:
             would take the rest of the object too. 1 weighs all alike.
         inside_boxes: keep every class inside its own boxes, of which it is known that they
             hold all of it.
+        box_margin: widens the boxes for this on each side, as a share of their width or height.
     """
 
     beta: Annotated[float, Field(gt=0)]
@@ -50,16 +52,18 @@ class Params:
     tolerance: Annotated[float, Field(ge=0, lt=1)]
     background: Annotated[float, Field(gt=0)]
     inside_boxes: bool
+    box_margin: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image's graph, seeds and boxes (none where they are not asked for)."""
+    """One image's graph, seeds, boxes and crowds."""
 
     image_id: str
     graph: Path
     seeds: Path
     boxes: tuple[Box, ...]
+    crowds: tuple[Crowd, ...]
     params: Params
 
 
@@ -79,10 +83,17 @@ def walk_label(
     Raises:
         InputError: seeds of another size than the graph's image.
     """
-    boxes = boxes_by_image(instances) if params.inside_boxes else {}
+    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
     names = [row["image_id"] for row in read_rows(images, IMAGES) if row["split"] == "train"]
     items = [
-        Item(name, graphs / f"{name}.npz", seeds / f"{name}.png", boxes.get(name, ()), params)
+        Item(
+            name,
+            graphs / f"{name}.npz",
+            seeds / f"{name}.png",
+            boxes.get(name, ()),
+            crowds.get(name, ()),
+            params,
+        )
         for name in names
     ]
     stats = map_images(_label_image, items, out, stage="walk_label")
@@ -109,11 +120,14 @@ def _label_image(item: Item) -> Outcome:
     probabilities, unreached = _shares(scores, item.params.tolerance)
     grid = probabilities.reshape(len(classes), *graph.grid)
     pixels = cells_to_pixels(grid, graph.size, graph.stride)
+    corners = [widened(box.corners, item.params.box_margin) for box in item.boxes]
+    categories = [box.category for box in item.boxes]
     if item.params.inside_boxes:
-        corners = [box.corners for box in item.boxes]
-        categories = [box.category for box in item.boxes]
+        # differs from the paper, as in the stages that the walk is compared with
         pixels[~inside_own_boxes(corners, categories, classes.tolist(), graph.size)] = -1
     labels = classes[pixels.argmax(0)].astype(np.uint8)
+    crowd = crowd_region(item.crowds, graph.size)
+    labels = unknown_in_region(labels, crowd, corners, categories)
     score_map = ScoreMap(grid.astype(np.float16), classes, graph.size, graph.stride)
     files = {
         f"maps/{item.image_id}.npz": encode_score_map(score_map),

@@ -36,6 +36,7 @@ def params(**changes: object) -> Params:
         "bilateral_compat": 10.0,
         "label_confidence": 0.7,
         "inside_boxes": True,
+        "box_margin": 0.0,
     }
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
