@@ -33,6 +33,9 @@ NotNegative = Annotated[float, Field(ge=0)]
 class Params:
     """Numbers of the stage.
 
+    # differs from the paper, which takes PSA's (bilateral_xy 80, bilateral_rgb 13), and from its
+    # public code (gaussian_xy 2, the rest as here): the defaults are IRN's, for all sources alike.
+
     Attributes:
         iterations: mean field steps; 0 leaves the source as it is.
         gaussian_xy: pixels.

@@ -1,7 +1,7 @@
 """Random walk of the fused seeds on the graphs: the baseline that A2GNN is measured against.
 
-Every labelled cell sends a walker of its class (background too, of less weight); a cell's
-probabilities are the shares of the walkers that reach it. Writes maps/<image_id>.npz, on the cells
+Every cell sends walkers; its probabilities are the shares of the classes among the seeds on which
+they end (a background seed weighs less). Writes maps/<image_id>.npz, on the cells
 of the graph, and labels/<image_id>.png, their arg-max on the pixels.
 """
 
@@ -38,10 +38,10 @@ class Params:
         beta: the affinity is taken to this power.
         steps: of the walk.
         tolerance: 0 is exact; more is faster where steps are many (models/ops/random_walk.py), but
-            cells that hardly any walker reaches then count as unreached.
-        background: weight of a background walker, > 0; an object's weighs 1. Below 1 because seeds
-            of objects are few and small (a head), so that walkers from the background around them
-            would take the rest of the object too. 1 weighs all alike.
+            cells of which hardly any walker finds a seed then count as unreached.
+        background: weight of a background seed, > 0; an object's weighs 1. Below 1 because seeds
+            of objects are few and small (a head), so that walkers from the rest of the object would
+            end on the background around it. 1 weighs all alike.
         inside_boxes: keep every class inside its own boxes, of which it is known that they
             hold all of it.
         box_margin: widens the boxes for this on each side, as a share of their width or height.
@@ -77,7 +77,7 @@ def walk_label(
         images: images.parquet.
         instances: instances.parquet; its boxes are read, no masks.
         graphs: folder of <image_id>.npz.
-        seeds: folder of <image_id>.png, 255 = unknown: where no walker starts.
+        seeds: folder of <image_id>.png, 255 = unknown: no seed of any class.
         out: gets maps/, labels/ and metrics.json.
 
     Raises:
