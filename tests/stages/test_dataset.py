@@ -148,6 +148,10 @@ def test_coco_masks_are_painted_small_on_large_and_crowds_are_unknown(tmp_path: 
     given = read_rows(out / "instances.parquet", INSTANCES)
     assert [row["instance_id"] for row in truths] == [row["instance_id"] for row in given]
     assert metrics(out)["crowds"] == 1
+    crowd = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    crowd[10:30, 10:40] = True
+    assert [row["mask"] for row in given] == [None, None, encode_rle(crowd)]
+    assert given[2]["area"] == 600
 
 
 def test_instances_hold_no_ground_truth(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from stages.io.graphs import Graph, encode_graph
 from stages.io.maps import read_score_map
 from stages.io.masks import encode_label_map, read_label_map
 from stages.io.memo import Memo
-from stages.io.tables import IMAGES, INSTANCES, write_table
+from stages.io.tables import IMAGES, INSTANCES, read_rows, write_table
 from stages.walk_label import Params, walk_label
 from tests.reference.random_walk import dense_affinity, dense_walk
 
@@ -96,6 +96,24 @@ def test_classes_stay_inside_their_boxes_if_asked(paths: dict[str, Path]) -> Non
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[20:, 30:] == 7).all()
     assert (labels == 7).sum() == 20 * 14
+
+
+def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path]) -> None:
+    rows = read_rows(paths["instances"], INSTANCES)
+    crowd = rows[0] | {"instance_id": 2, "is_crowd": True, "x0": 10.0, "y0": 10.0}
+    write_table(paths["instances"], pd.DataFrame([*rows, crowd]), INSTANCES)
+    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0), **paths)
+    labels = read_label_map(paths["out"] / "labels" / "a.png")
+    assert (labels[20:, 30:] == 7).all()
+    assert (labels[10:20, 10:] == 255).all()
+    assert (labels[:10] == 0).all()
+
+
+def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Path]) -> None:
+    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0.25), **paths)  # of 14 columns and 20 rows
+    labels = read_label_map(paths["out"] / "labels" / "a.png")
+    assert (labels[15:, 27:] == 7).all()
+    assert (labels[:15] == 0).all()
 
 
 def test_image_without_seeds_is_background(paths: dict[str, Path]) -> None:
