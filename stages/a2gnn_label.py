@@ -1,8 +1,9 @@
 """A graph network per image, trained on its confident seeds, labels the image (A2GNN eq. 16-28).
 
 Writes maps/<id>.npz, the probabilities of the classes present on the graph's grid, and
-labels/<id>.png, the most probable class of each pixel. Each image is a training run of its own:
-nothing is shared between images, and neither their order nor the number of workers matters.
+labels/<id>.png, the most probable class of each pixel, 255 where only a crowd claims it. Each image
+is a training run of its own: nothing is shared between images, and neither their order nor the
+number of workers matters.
 """
 
 import hashlib
@@ -32,7 +33,13 @@ from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Section a2gnn_label of params.yaml; see `models.a2gnn.Settings`."""
+    """Section a2gnn_label of params.yaml; see `models.a2gnn.Settings` for what is not here.
+
+    Attributes:
+        seed: of every image's network.
+        inside_boxes: in labels/, keep every class inside its own boxes.
+        box_margin: widens the boxes for this on each side, as a share of their width or height.
+    """
 
     seed: Annotated[int, Field(ge=0)]
     hidden: Annotated[int, Field(gt=0)]
@@ -100,7 +107,7 @@ def a2gnn_label(
         params: section a2gnn_label.
         root: the data set's folder.
         images: images.parquet.
-        instances: instances.parquet.
+        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
         graphs: folder of <id>.npz graphs.
         seeds: folder of <id>.png confident seeds.
         out: gets maps/, labels/ and metrics.json.

@@ -1,8 +1,8 @@
 """Random walk of the fused seeds on the graphs: the baseline that A2GNN is measured against.
 
 Every cell sends walkers; its probabilities are the shares of the classes among the seeds on which
-they end (a background seed weighs less). Writes maps/<image_id>.npz, on the cells
-of the graph, and labels/<image_id>.png, their arg-max on the pixels.
+they end (a background seed weighs less). Writes maps/<image_id>.npz, on the cells of the graph, and
+labels/<image_id>.png, their arg-max on the pixels, 255 where only a crowd claims it.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ def walk_label(
     Args:
         params: see `Params`.
         images: images.parquet.
-        instances: instances.parquet; its boxes are read, no masks.
+        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
         graphs: folder of <image_id>.npz.
         seeds: folder of <image_id>.png, 255 = unknown: no seed of any class.
         out: gets maps/, labels/ and metrics.json.

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
 
 Kind = Literal["cut", "full", "small", "failed"]
+NO_RECTANGLE = (0, 0, 0, 0)  # OpenCV wants one, and looks at the marks alone
 
 
 class BoxCut(NamedTuple):
@@ -66,7 +67,9 @@ def grabcut_box(
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(seed)
     try:
-        cv2.grabCut(image, marks, None, background, foreground, iterations, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(
+            image, marks, NO_RECTANGLE, background, foreground, iterations, cv2.GC_INIT_WITH_MASK
+        )
     except cv2.error:
         return BoxCut(whole, "failed")
     mask = whole & (marks == cv2.GC_PR_FGD)
