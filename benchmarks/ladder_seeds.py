@@ -77,7 +77,7 @@ def read_free_ladder(clone: Path, out: Path) -> dict[str, dict[str, float]]:
     for name, source in SOURCES.items():
         ways: dict[str, dict[str, object]] = {f"{name}_crf": {"inside_boxes": False}}
         if source.endswith("/maps"):  # the labels of the others are not kept inside boxes
-            ways = {name: {"inside_boxes": False, "iterations": 0}} | ways
+            ways[name] = {"inside_boxes": False, "iterations": 0}
         for row, changes in ways.items():
             miou = line.measure(instances, line.data / source, out / row, **changes)
             rows[f"{row}, free"] = {"miou": miou}
