@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipelines.commented_yaml import dump_commented, load_commented
 from pipelines.params import check_values, suggest
 from stages.io.command import read_params_file
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
+from stages.io.plain_yaml import parse_plain, shorten
 
 DEFAULT = "default"
 
@@ -65,18 +63,17 @@ def use_preset(root: Path, name: str, overrides: Sequence[str] = ()) -> list[str
     if changes:
         command = shlex.join(["python", "-m", "pipelines", "use", name, *overrides])
         text = f"# Written by `{command}`.\n{dump_commented(content)}"
-    sections = YAML(typ="safe").load(text)
+    sections = parse_plain(text, str(root / "params.yaml"))
     check_values(sections, root / "params.yaml")
     write_bytes(root / "params.yaml", text.encode())
     return [f"{section}.{key} = {sections[section][key]}" for _, section, key, _ in changes]
 
 
 def _parse_override(override: str) -> tuple[str, str, str, Any]:
+    if not override.isprintable():  # it is written into a comment of one line
+        raise InputError(f"{shorten(repr(override))}: expected one line, section.key=value")
     path, equals, text = override.partition("=")
     section, dot, key = path.partition(".")
     if not (equals and dot and section and key):
-        raise InputError(f"{override}: expected section.key=value")
-    try:
-        return override, section, key, YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise InputError(f"{override}: the value is not valid YAML") from error
+        raise InputError(f"{shorten(override)}: expected section.key=value")
+    return override, section, key, parse_plain(text, shorten(override))

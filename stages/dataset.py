@@ -16,6 +16,7 @@ Masks go to ground_truth/ alone: instances.parquet has the boxes and their areas
 import csv
 import hashlib
 import io
+import re
 import shutil
 import sys
 import warnings
@@ -32,8 +33,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 from tqdm import tqdm
 
 from stages.io.coco import decode_segmentation, read_coco
@@ -58,11 +60,21 @@ READERS: dict[str, Callable[[Path], Source]] = {
 ROUNDING = 0.01
 
 
+def _plain_folder(root: str) -> str:
+    if not re.fullmatch(r"[\w./][\w./ '()+,@-]*", root):
+        raise PydanticCustomError("folder", FOLDER)
+    return root
+
+
+#: What DVC and every other program that is given the path take for one.
+FOLDER = "expected a folder's path of letters, digits, spaces and . / _ - ' ( ) + , @"
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
     """Section `dataset` of params.yaml."""
 
-    root: str
+    root: Annotated[str, AfterValidator(_plain_folder)]
     format: Literal["coco", "voc", "folder"]
     max_rejected: Annotated[int, Field(ge=0)]
 

@@ -1,33 +1,40 @@
 """The outside world of a stage: argv holds the paths, params.yaml the numbers."""
 
 import argparse
+import dataclasses
 import difflib
 import inspect
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.io.errors import InputError
+from stages.io.plain_yaml import parse_plain, shorten
 
 
 def read_params_file(path: Path) -> dict[str, Any]:
-    """Read params.yaml as plain Python values; ruamel, because PyYAML reads 1e-4 as text.
+    """Read params.yaml as plain Python values.
 
     Raises:
-        InputError: the file is missing, is not YAML, or is not a mapping of sections.
+        InputError: the file is missing, cannot be read, is not plain YAML (`parse_plain`), or is
+            not a mapping of sections.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: expected a file, found something else")
     try:
-        content = YAML(typ="safe").load(path)
+        text = path.read_bytes().decode()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected the parameters of the stages") from error
-    except YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise InputError(f"{path}: not valid YAML: {problem}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#04x} at {error.start}"
+        raise InputError(f"{path}: expected YAML in UTF-8, found {found}") from error
+    content = parse_plain(text, str(path))
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected one section per stage, found {type(content).__name__}")
     return content
@@ -42,14 +49,28 @@ def parse_section(params_type: type[Any], section: object, where: str) -> Any:
         where: how messages name the place, such as "params.yaml: crf_refine".
 
     Raises:
-        InputError: an unknown or missing key, or a value of the wrong type or range; one line.
+        InputError: an unknown or missing key, or a value of the wrong type or range, infinite or
+            no number; one line.
     """
     if not isinstance(section, dict):
-        raise InputError(f"{where}: expected key: value pairs, found {section!r}")
+        raise InputError(f"{where}: expected key: value pairs, found {shorten(repr(section))}")
     try:
-        return TypeAdapter(params_type).validate_python(section)
+        params = TypeAdapter(params_type).validate_python(section)
     except ValidationError as error:
         raise InputError(_explain(error, params_type, where)) from error
+    for key, value in dataclasses.asdict(params).items():
+        if not _is_finite(value):
+            raise InputError(f"{where}.{key}: expected a finite number, found {section[key]!r}")
+    return params
+
+
+def _is_finite(value: object) -> bool:
+    """Whether all numbers of a parameter are; no stage can mean infinity or nan."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _explain(error: ValidationError, params_type: type[Any], where: str) -> str:
@@ -64,7 +85,8 @@ def _explain(error: ValidationError, params_type: type[Any], where: str) -> str:
         elif problem["type"] in ("missing", "missing_argument"):
             problems.append(f"{where}.{key}: missing")
         else:
-            problems.append(f"{where}.{key}: {problem['msg']}, found {problem['input']!r}")
+            found = shorten(repr(problem["input"]))
+            problems.append(f"{where}.{key}: {problem['msg']}, found {found}")
     return "; ".join(problems)
 
 
@@ -73,7 +95,8 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
 
     The stage's first argument is its Params dataclass, filled from the params.yaml section of the
     stage's name; every other argument is a `Path`, `str` or `int` and becomes a required option
-    (`dataset_root` is `--dataset-root`), or an optional one where it has a default.
+    (`dataset_root` is `--dataset-root`), or an optional one where it has a default. A path given as
+    `@section.key` is the one that params.yaml holds there: so no shell ever sees its text.
     An InputError becomes one line on stderr and exit code 1.
     """
     name = stage.__name__
@@ -104,7 +127,23 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
             raise InputError(f"{params_file}: section {name!r} is missing")
         params_type = hints[names[0].name]
         params = parse_section(params_type, sections[name], f"{params_file}: {name}")
-        stage(params, **arguments)
+        stage(params, **_look_up_paths(arguments, sections, params_file))
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _look_up_paths(
+    arguments: Mapping[str, Any], sections: Mapping[str, Any], file: Path
+) -> dict[str, Any]:
+    """The arguments, `@section.key` among the paths replaced by what params.yaml holds."""
+    found = dict(arguments)
+    for name, value in arguments.items():
+        if isinstance(value, Path) and str(value).startswith("@"):
+            place: Any = sections
+            for key in str(value)[1:].split("."):
+                place = place.get(key) if isinstance(place, Mapping) else None
+            if not isinstance(place, str) or not place:
+                raise InputError(f"{file}: {str(value)[1:]}: expected a path, found {place!r}")
+            found[name] = Path(place)
+    return found

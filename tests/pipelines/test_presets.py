@@ -51,7 +51,7 @@ def test_a_preset_starts_from_the_default_not_from_what_is_there(mini: MiniRepos
         (["slow", "frist.value=1"], "frist.value=1: unknown section 'frist'; did you mean 'first'"),
         (["slow", "first.vaule=1"], "unknown key first.vaule; did you mean 'value'?"),
         (["slow", "first.value"], "first.value: expected section.key=value"),
-        (["slow", "first.value=[1"], "first.value=[1: the value is not valid YAML"),
+        (["slow", "first.value=[1"], "first.value=[1: line 2: not valid YAML: did not find"),
         (["slow", "first.value=many"], "params.yaml: first.value: Input should be a valid integer"),
     ],
 )
