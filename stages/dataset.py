@@ -16,6 +16,7 @@ Masks go to ground_truth/ alone: instances.parquet has the boxes and their areas
 import csv
 import hashlib
 import io
+import os
 import re
 import shutil
 import sys
@@ -61,13 +62,15 @@ ROUNDING = 0.01
 
 
 def _plain_folder(root: str) -> str:
+    """As it is, if DVC and every other program that is given the path take it for one."""
     if not re.fullmatch(r"[\w./][\w./ '()+,@-]*", root):
-        raise PydanticCustomError("folder", FOLDER)
+        raise PydanticCustomError(
+            "folder", "expected a folder's path of letters, digits, spaces and . / _ - ' ( ) + , @"
+        )
+    ours, theirs = (os.path.normpath(Path.cwd() / path) for path in ("data/dataset", root))
+    if os.path.commonpath([ours, theirs]) in (ours, theirs):
+        raise PydanticCustomError("folder", "expected a folder apart from data/dataset")
     return root
-
-
-#: What DVC and every other program that is given the path take for one.
-FOLDER = "expected a folder's path of letters, digits, spaces and . / _ - ' ( ) + , @"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

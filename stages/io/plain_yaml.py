@@ -35,6 +35,8 @@ def parse_plain(text: str, where: str) -> Any:
     try:
         _check_events(text, where)
         content = YAML(typ="safe").load(text)
+    except InputError:
+        raise
     except MarkedYAMLError as error:
         place = f"{where}: line {error.problem_mark.line + 1}" if error.problem_mark else where
         raise InputError(f"{place}: not valid YAML: {shorten(error.problem)}") from error
