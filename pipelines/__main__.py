@@ -135,22 +135,22 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def _is_pending(targets: Sequence[str], *, wait: bool) -> bool:
     """Whether there is something to do, for which Prefect's server is worth its start."""
-    from pipelines.params import check_sections
+    from pipelines.params import check_params
     from pipelines.plan import make_plan
     from pipelines.workspace import holding_workspace
 
     with holding_workspace(ROOT, wait=wait):
-        check_sections(ROOT)
+        check_params(ROOT)
         return bool(make_plan(ROOT, targets).pending)
 
 
 def status_command(targets: Sequence[str]) -> int:
     """`status`: a table of the stages and what `run` would do with each."""
-    from pipelines.params import check_sections
+    from pipelines.params import check_params
     from pipelines.plan import make_plan
     from pipelines.summary import print_status
 
-    check_sections(ROOT)
+    check_params(ROOT)
     print_status(ROOT, make_plan(ROOT, targets))
     return 0
 

@@ -26,6 +26,15 @@ def stage_names(root: Path) -> list[str]:
     return list(_stages(root))
 
 
+def check_params(root: Path) -> None:
+    """Check all of params.yaml, before DVC reads any of it.
+
+    Raises:
+        InputError: as `read_params_file`, `check_sections` and `check_values`.
+    """
+    check_values(check_sections(root), root / "params.yaml")
+
+
 def check_sections(root: Path) -> dict[str, Any]:
     """Check that params.yaml has a section for every stage and no other; imports no stage.
 

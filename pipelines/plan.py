@@ -115,7 +115,7 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
             means the whole graph.
 
     Raises:
-        InputError: an unknown target, or a dvc.yaml that DVC cannot read.
+        InputError: an unknown target, a dvc.yaml that DVC cannot read, or an input that it cannot.
     """
     refuse_damaged_lists()
     try:
@@ -123,6 +123,8 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
             return _plan(repo, root, targets)
     except DvcException as error:
         raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
+    except OSError as error:  # such as a link to nothing among the images
+        raise InputError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
 
 
 def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:

@@ -1,7 +1,7 @@
 """Write params.yaml from a preset: the embedded default, what the preset changes, what you change.
 
 presets/default.yaml is the embedded default, whole and with its comments; every other file in
-presets/ holds only what differs from it.
+presets/ holds only what differs from it, or from the one that its first line names: `preset: NAME`.
 """
 
 import shlex
@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipelines.commented_yaml import dump_commented, load_commented
 from pipelines.params import check_values, suggest
 from stages.io.command import read_params_file
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
+from stages.io.plain_yaml import parse_plain, shorten
 
 DEFAULT = "default"
 
@@ -41,20 +39,13 @@ def use_preset(root: Path, name: str, overrides: Sequence[str] = ()) -> list[str
     Raises:
         InputError: unknown preset, section or key, or a value of the wrong type or range.
     """
-    if name not in preset_names(root):
-        raise InputError(
-            f"presets/{name}.yaml: no such preset; {suggest(name, preset_names(root))}"
-        )
+    _check_name(root, name)
     text = (root / "presets" / f"{DEFAULT}.yaml").read_text()
     content = load_commented(text)
-    changes = []
-    if name != DEFAULT:
-        file = root / "presets" / f"{name}.yaml"
-        for section, values in read_params_file(file).items():
-            if not isinstance(values, Mapping):
-                raise InputError(f"{file}: {section}: expected key: value pairs, found {values!r}")
-            changes += [(str(file), section, key, value) for key, value in values.items()]
-    changes += [_parse_override(override) for override in overrides]
+    changes = [
+        *_read_changes(root, name),
+        *(_parse_override(override) for override in overrides),
+    ]
     for source, section, key, value in changes:
         if section not in content:
             raise InputError(f"{source}: unknown section {section!r}; {suggest(section, content)}")
@@ -65,18 +56,49 @@ def use_preset(root: Path, name: str, overrides: Sequence[str] = ()) -> list[str
     if changes:
         command = shlex.join(["python", "-m", "pipelines", "use", name, *overrides])
         text = f"# Written by `{command}`.\n{dump_commented(content)}"
-    sections = YAML(typ="safe").load(text)
+    sections = parse_plain(text, str(root / "params.yaml"))
     check_values(sections, root / "params.yaml")
     write_bytes(root / "params.yaml", text.encode())
     return [f"{section}.{key} = {sections[section][key]}" for _, section, key, _ in changes]
 
 
+def _check_name(root: Path, name: object) -> None:
+    names = preset_names(root)
+    if name not in names:
+        raise InputError(f"presets/{name}.yaml: no such preset; {suggest(str(name), names)}")
+
+
+def _read_changes(root: Path, name: str) -> list[tuple[str, str, str, Any]]:
+    """What a preset changes, its base first: file, section, key, value.
+
+    Raises:
+        InputError: as `use_preset`; or presets that are based on one another.
+    """
+    changes: list[tuple[str, str, str, Any]] = []
+    seen: list[str] = []
+    while name != DEFAULT:
+        file = root / "presets" / f"{name}.yaml"
+        if name in seen:
+            raise InputError(f"{file}: preset: based on itself: {', '.join([*seen, name])}")
+        seen.append(name)
+        sections = read_params_file(file)
+        base = sections.pop("preset", DEFAULT)
+        _check_name(root, base)
+        own = []
+        for section, values in sections.items():
+            if not isinstance(values, Mapping):
+                found = shorten(repr(values))
+                raise InputError(f"{file}: {section}: expected key: value pairs, found {found}")
+            own += [(str(file), section, key, value) for key, value in values.items()]
+        changes, name = own + changes, base
+    return changes
+
+
 def _parse_override(override: str) -> tuple[str, str, str, Any]:
+    if not override.isprintable():  # it is written into a comment of one line
+        raise InputError(f"{shorten(repr(override))}: expected one line, section.key=value")
     path, equals, text = override.partition("=")
     section, dot, key = path.partition(".")
     if not (equals and dot and section and key):
-        raise InputError(f"{override}: expected section.key=value")
-    try:
-        return override, section, key, YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise InputError(f"{override}: the value is not valid YAML") from error
+        raise InputError(f"{shorten(override)}: expected section.key=value")
+    return override, section, key, parse_plain(text, shorten(override))

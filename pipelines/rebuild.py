@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.params import check_sections, check_values
+from pipelines.params import check_params
 from pipelines.plan import Plan, make_plan
 from pipelines.result import Result
 from pipelines.run import Runner, stopping_on_signals
@@ -53,20 +53,21 @@ def rebuild(
         prepare: is called before anything is read, when no other run can be in the way.
 
     Raises:
-        InputError: a target, dvc.yaml or params.yaml is wrong, or another run holds the workspace.
+        InputError: a target, dvc.yaml, params.yaml or a variable is wrong, or another run holds the
+            workspace.
     """
     began = time.monotonic()
     with holding_workspace(root, wait=wait):
         prepare()
-        sections = check_sections(root)
+        check_params(root)
+        limits = default_limits(jobs)
         plan = make_plan(root, targets)
         if not plan.pending:
             print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")
             print_ladder(root, plan)
             return Rebuilt(plan, {})
-        check_values(sections, Path("params.yaml"))
         runner = Runner(root, pull=pull)
         with stopping_on_signals(runner):
-            results = engine(plan, runner, default_limits(jobs), print_result)
+            results = engine(plan, runner, limits, print_result)
     print_summary(root, plan, results, time.monotonic() - began, resume)
     return Rebuilt(plan, results)

@@ -230,13 +230,14 @@ def stopping_on_signals(runner: Runner) -> Iterator[None]:
 
 
 def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The stage's environment; `python` in dvc.yaml is the Python that runs this."""
+    """The stage's environment; `./python` or `python` in dvc.yaml is the Python that runs this."""
     environment = {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads of parallel stages must not spin
         **inherited,
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
         "SHELL": "/bin/sh",
+        "SEEDMASK_PYTHON": sys.executable,
     }
     folder = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([folder, inherited.get("PATH", os.defpath)])

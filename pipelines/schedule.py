@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.plan import Plan, State, Step
 from pipelines.result import Outcome, Result
+from stages.io.environment import read_count
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,12 @@ def default_limits(jobs: int | None = None) -> Limits:
     """`jobs`, else SEEDMASK_JOBS, else 2; one `heavy` stage; one `gpu` stage for each GPU.
 
     Without a GPU, `gpu` stages compute on the CPU and are not limited.
+
+    Raises:
+        InputError: SEEDMASK_JOBS or SEEDMASK_HEAVY is no number.
     """
-    jobs = jobs or int(os.environ.get("SEEDMASK_JOBS", 0)) or 2
-    heavy = {"heavy": int(os.environ.get("SEEDMASK_HEAVY", 0)) or 1}
+    jobs = jobs or read_count("SEEDMASK_JOBS", 2)
+    heavy = {"heavy": read_count("SEEDMASK_HEAVY", 1)}
     gpus = _gpus()
     return Limits(jobs, heavy | ({"gpu": gpus} if gpus else {}))
 

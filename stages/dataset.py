@@ -22,6 +22,8 @@ keeps the outlines of crowds, which say of what pixels nothing is known.
 import csv
 import hashlib
 import io
+import os
+import re
 import shutil
 import sys
 import warnings
@@ -37,8 +39,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 from tqdm import tqdm
 
 from stages.io.coco import read_coco
@@ -65,11 +68,23 @@ READERS: dict[str, Callable[[Path], Source]] = {
 ROUNDING = 0.01
 
 
+def _plain_folder(root: str) -> str:
+    """As it is, if DVC and every other program that is given the path take it for one."""
+    if not re.fullmatch(r"[\w./][\w./ '()+,@-]*", root):
+        raise PydanticCustomError(
+            "folder", "expected a folder's path of letters, digits, spaces and . / _ - ' ( ) + , @"
+        )
+    ours, theirs = (os.path.normpath(Path.cwd() / path) for path in ("data/dataset", root))
+    if os.path.commonpath([ours, theirs]) in (ours, theirs):
+        raise PydanticCustomError("folder", "expected a folder apart from data/dataset")
+    return root
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
     """Section `dataset` of params.yaml."""
 
-    root: str
+    root: Annotated[str, AfterValidator(_plain_folder)]
     format: Literal["coco", "voc", "folder"]
     max_rejected: Annotated[int, Field(ge=0)]
     hold_out: Annotated[int, Field(ge=0)]

@@ -1,6 +1,7 @@
 """The house rules that a machine can hold us to."""
 
 import ast
+import re
 import shlex
 import subprocess
 from functools import cache
@@ -67,7 +68,7 @@ def test_every_stage_module_is_a_stage() -> None:
 @pytest.mark.parametrize("node", nodes(), ids=lambda node: node.name)
 def test_the_command_names_the_stage_and_its_arguments(node: Node) -> None:
     words = shlex.split(node.cmd)
-    assert words[:3] == ["python", "-m", f"stages.{node.stage}"]
+    assert words[:3] == ["./python", "-m", f"stages.{node.stage}"]
     options = {word[2:].replace("-", "_") for word in words[3:] if word.startswith("--")}
     arguments = _function(node.stage).args
     names = [argument.arg for argument in arguments.args[1:]]
@@ -85,6 +86,16 @@ def test_a_stage_writes_below_its_own_folder_and_declares_the_paths_it_is_given(
     for option, path in given.items():
         if path.is_relative_to("data") and option not in ("--out", "--root"):
             assert any(overlap(path, dep) for dep in node.deps), f"{path} is not a dep"
+
+
+@pytest.mark.parametrize("node", nodes(), ids=lambda node: node.name)
+def test_no_value_of_a_parameter_reaches_the_shell(node: Node) -> None:
+    body = GRAPH[node.stage].get("do", GRAPH[node.stage])
+    values = re.findall(r"\$\{(.*?)\}", body["cmd"])
+    assert all(value.split(".")[0] in ("key", "item") for value in values)
+    for word in shlex.split(node.cmd):
+        if word.startswith("@"):  # read from params.yaml, so a change must make the stage run
+            assert {word[1:], word[1:].split(".")[0]} & set(node.params)
 
 
 def test_deps_are_exactly_what_the_stages_import() -> None:

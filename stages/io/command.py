@@ -1,9 +1,11 @@
 """The outside world of a stage: argv holds the paths, params.yaml the numbers."""
 
 import argparse
+import dataclasses
 import difflib
 import inspect
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,12 +13,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.io.closure import import_closure
 from stages.io.errors import InputError
 from stages.io.inputs import Inputs, Value, explain, is_edited_since_start, look_at
+from stages.io.plain_yaml import parse_plain, shorten
 
 #: Where a stage leaves what it has read, for whoever started DVC and waits for its record.
 LEFT = "SEEDMASK_INPUTS"
@@ -24,18 +25,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_params_file(path: Path) -> dict[str, Any]:
-    """Read params.yaml as plain Python values; ruamel, because PyYAML reads 1e-4 as text.
+    """Read params.yaml as plain Python values.
 
     Raises:
-        InputError: the file is missing, is not YAML, or is not a mapping of sections.
+        InputError: the file is missing, cannot be read, is not plain YAML (`parse_plain`), or is
+            not a mapping of sections.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: expected a file, found something else")
     try:
-        content = YAML(typ="safe").load(path)
+        text = path.read_bytes().decode()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected the parameters of the stages") from error
-    except YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise InputError(f"{path}: not valid YAML: {problem}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#04x} at {error.start}"
+        raise InputError(f"{path}: expected YAML in UTF-8, found {found}") from error
+    content = parse_plain(text, str(path))
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected one section per stage, found {type(content).__name__}")
     return content
@@ -43,16 +50,22 @@ def read_params_file(path: Path) -> dict[str, Any]:
 
 def read_values(keys: Iterable[tuple[str, str]]) -> list[Value]:
     """What params files hold at dotted keys; None where there is nothing to be had."""
-    return [(file, key, _value_at(file, key)) for file, key in keys]
+    return [(file, key, _value_in(file, key)) for file, key in keys]
 
 
-def _value_at(file: str, key: str) -> str | None:
+def _value_in(file: str, key: str) -> str | None:
     try:
-        place: Any = read_params_file(Path(file))
-        for part in key.split("."):
-            place = place[part]
-    except (InputError, KeyError, TypeError):
+        return _value_at(read_params_file(Path(file)), key)
+    except InputError:
         return None
+
+
+def _value_at(sections: Mapping[str, Any], key: str) -> str | None:
+    place: Any = sections
+    for part in key.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            return None
+        place = place[part]
     return _as_json(place)
 
 
@@ -69,14 +82,28 @@ def parse_section(params_type: type[Any], section: object, where: str) -> Any:
         where: how messages name the place, such as "params.yaml: crf_refine".
 
     Raises:
-        InputError: an unknown or missing key, or a value of the wrong type or range; one line.
+        InputError: an unknown or missing key, or a value of the wrong type or range, infinite or
+            no number; one line.
     """
     if not isinstance(section, dict):
-        raise InputError(f"{where}: expected key: value pairs, found {section!r}")
+        raise InputError(f"{where}: expected key: value pairs, found {shorten(repr(section))}")
     try:
-        return TypeAdapter(params_type).validate_python(section)
+        params = TypeAdapter(params_type).validate_python(section)
     except ValidationError as error:
         raise InputError(_explain(error, params_type, where)) from error
+    for key, value in dataclasses.asdict(params).items():
+        if not _is_finite(value):
+            raise InputError(f"{where}.{key}: expected a finite number, found {section[key]!r}")
+    return params
+
+
+def _is_finite(value: object) -> bool:
+    """Whether all numbers of a parameter are; no stage can mean infinity or nan."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _explain(error: ValidationError, params_type: type[Any], where: str) -> str:
@@ -91,7 +118,8 @@ def _explain(error: ValidationError, params_type: type[Any], where: str) -> str:
         elif problem["type"] in ("missing", "missing_argument"):
             problems.append(f"{where}.{key}: missing")
         else:
-            problems.append(f"{where}.{key}: {problem['msg']}, found {problem['input']!r}")
+            found = shorten(repr(problem["input"]))
+            problems.append(f"{where}.{key}: {problem['msg']}, found {found}")
     return "; ".join(problems)
 
 
@@ -100,7 +128,8 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
 
     The stage's first argument is its Params dataclass, filled from the params.yaml section of the
     stage's name; every other argument is a `Path`, `str` or `int` and becomes a required option
-    (`dataset_root` is `--dataset-root`), or an optional one where it has a default.
+    (`dataset_root` is `--dataset-root`), or an optional one where it has a default. A path given as
+    `@section.key` is the one that params.yaml holds there: so no shell ever sees its text.
     An InputError becomes one line on stderr and exit code 1, and so does an input, the section or
     the code that changed before the stage ended: DVC, which hashes them afterwards, would record
     the outputs as made from what they are then.
@@ -133,9 +162,11 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
             raise InputError(f"{params_file}: section {name!r} is missing")
         params_type = hints[names[0].name]
         params = parse_section(params_type, sections[name], f"{params_file}: {name}")
-        section = (str(params_file), name, _as_json(sections[name]))
+        keys = [str(value)[1:] for value in arguments.values() if str(value).startswith("@")]
+        values = [(str(params_file), key, _value_at(sections, key)) for key in (name, *keys)]
         named: Sequence[Path] = getattr(params, "files", ())  # by a number, as pretrained weights
-        inputs = _look_at_inputs(stage, arguments, section, named)
+        arguments = _look_up_paths(arguments, sections, params_file)
+        inputs = _look_at_inputs(stage, arguments, values, named)
         stage(params, **arguments)
         _check_unchanged(inputs, name)
     except InputError as error:
@@ -146,10 +177,10 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
 def _look_at_inputs(
     stage: Callable[..., None],
     arguments: Mapping[str, object],
-    section: Value,
+    values: Sequence[Value],
     named: Sequence[Path],
 ) -> Inputs:
-    """What the stage reads: the paths of its command line, its section, what that names, its code.
+    """What the stage reads: the paths of its command line, its numbers, what they name, its code.
 
     Not the photographs below `root` where the stage has the table `images`: that declares each by
     its hash, which stages.io.images compares whenever one is read. After one that was replaced
@@ -165,7 +196,7 @@ def _look_at_inputs(
     edited = [str(path) for path in code if is_edited_since_start(path)]
     if edited:
         raise InputError(explain(edited, f"{stage.__name__} started"))
-    return look_at([*places, *code], [section])
+    return look_at([*places, *code], values)
 
 
 def _code_of(name: str) -> list[Path]:
@@ -183,3 +214,19 @@ def _check_unchanged(inputs: Inputs, name: str) -> None:
         raise InputError(explain(changed, f"{name} ran"))
     if LEFT in os.environ:
         inputs.save(Path(os.environ[LEFT]))
+
+
+def _look_up_paths(
+    arguments: Mapping[str, Any], sections: Mapping[str, Any], file: Path
+) -> dict[str, Any]:
+    """The arguments, `@section.key` among the paths replaced by what params.yaml holds."""
+    found = dict(arguments)
+    for name, value in arguments.items():
+        if isinstance(value, Path) and str(value).startswith("@"):
+            place: Any = sections
+            for key in str(value)[1:].split("."):
+                place = place.get(key) if isinstance(place, Mapping) else None
+            if not isinstance(place, str) or not place:
+                raise InputError(f"{file}: {str(value)[1:]}: expected a path, found {place!r}")
+            found[name] = Path(place)
+    return found

@@ -23,6 +23,7 @@ from typing import Protocol, TypeVar
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from stages.io.environment import read_count, read_share
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.memo import Memo, Outcome, files_of, keep_outcome, look_of, read_outcome
@@ -58,7 +59,7 @@ DASK = "SEEDMASK_DASK"
 
 def default_workers() -> int:
     """How many may work at once: SEEDMASK_WORKERS, else the cores this process may use."""
-    return int(os.environ.get(WORKERS, 0)) or len(os.sched_getaffinity(0))
+    return read_count(WORKERS, len(os.sched_getaffinity(0)))
 
 
 def map_images(
@@ -92,8 +93,8 @@ def map_images(
         SystemExit: with SEEDMASK_VERIFY_MEMO; 1 when a kept outcome differs.
     """
     memo = Memo(stage)
-    workers = workers or int(os.environ.get(WORKERS, 0)) or None
-    share = float(os.environ.get(VERIFY, 0))
+    workers = workers or read_count(WORKERS, 0) or None
+    share = read_share(VERIFY)
     if share:
         chosen = _sample(memo, items, share)
         found = _each(partial(_differs, function, memo), chosen, workers, stage)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.fit import NonFiniteLossError, fit
+from stages.io.environment import read_count
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.memo import code_digest, memo_key
@@ -160,9 +161,12 @@ def build_fabric(arithmetic: Arithmetic) -> Fabric:
     """One device; or SEEDMASK_PROCESSES of them, in as many processes, which start here.
 
     Under `torchrun` the processes are there already, on one machine or several.
+
+    Raises:
+        InputError: SEEDMASK_PROCESSES is no number.
     """
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SEEDMASK_PROCESSES", 1)))
-    world = int(os.environ["WORLD_SIZE"]) if "LOCAL_WORLD_SIZE" in os.environ else local
+    local = read_count("LOCAL_WORLD_SIZE", read_count("SEEDMASK_PROCESSES", 1))
+    world = read_count("WORLD_SIZE", local) if "LOCAL_WORLD_SIZE" in os.environ else local
     if world == 1:
         return Fabric(accelerator="auto", devices=1, precision=arithmetic)
     fabric = Fabric(

@@ -1,10 +1,12 @@
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.params import check_sections, check_values, params_type
-from stages.io.command import read_params_file
+from stages.io.command import parse_section, read_params_file
 from stages.io.errors import InputError
 
 HERE = Path(__file__).resolve().parents[2]
@@ -97,3 +99,24 @@ def test_every_problem_of_every_section_is_told(
 def test_a_stage_without_a_module_is_named() -> None:
     with pytest.raises(InputError, match=r"stages/nothing\.py: no such file"):
         check_values({"nothing": {}}, Path("params.yaml"))
+
+
+@pytest.mark.parametrize("name", list(read_params_file(HERE / "params.yaml")))
+def test_no_stage_takes_a_number_that_is_not_finite(name: str) -> None:
+    section = read_params_file(HERE / "params.yaml")[name]
+    kind = params_type(name)
+    for key, value in section.items():
+        for number in (math.inf, -math.inf, math.nan, "inf", "nan"):
+            for changed in _with(value, number):
+                with pytest.raises(InputError, match=rf"{name}\.{key}"):
+                    parse_section(kind, section | {key: changed}, f"params.yaml: {name}")
+
+
+def _with(value: object, number: object) -> Iterator[object]:
+    """The number in the place of each number of a parameter."""
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            for changed in _with(inner, number):
+                yield [*value[:index], changed, *value[index + 1 :]]
+    elif isinstance(value, int | float):
+        yield number

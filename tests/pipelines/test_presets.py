@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,10 @@ def test_a_preset_starts_from_the_default_not_from_what_is_there(mini: MiniRepos
         (["slow", "frist.value=1"], "frist.value=1: unknown section 'frist'; did you mean 'first'"),
         (["slow", "first.vaule=1"], "unknown key first.vaule; did you mean 'value'?"),
         (["slow", "first.value"], "first.value: expected section.key=value"),
-        (["slow", "first.value=[1"], "first.value=[1: the value is not valid YAML"),
+        (["slow", "first.value=[1"], "first.value=[1: line 2: not valid YAML: did not find"),
+        (["slow", "first.value=[&a [1], *a]"], "line 1: expected the value itself, found the ali"),
+        (["slow", "first.value=1\nleft: {}"], "expected one line, section.key=value"),
+        (["slow", "first.seconds=.inf"], "first.seconds: expected a finite number, found inf"),
         (["slow", "first.value=many"], "params.yaml: first.value: Input should be a valid integer"),
     ],
 )
@@ -85,7 +89,9 @@ def test_every_preset_of_ours_is_valid(name: str, tmp_path: Path) -> None:
         (tmp_path / "presets" / f"{preset}.yaml").write_bytes(content)
     use_preset(tmp_path, name)
     written = YAML(typ="safe").load(tmp_path / "params.yaml")
-    for section, values in YAML(typ="safe").load(tmp_path / "presets" / f"{name}.yaml").items():
+    preset = YAML(typ="safe").load(tmp_path / "presets" / f"{name}.yaml")
+    preset.pop("preset", None)
+    for section, values in preset.items():
         assert written[section].items() >= values.items()
 
 
@@ -98,3 +104,40 @@ def test_the_default_keeps_its_layout_when_a_number_changes(tmp_path: Path) -> N
     after = (tmp_path / "params.yaml").read_text().splitlines()[1:]
     assert [line for line in after if line not in before] == ["  seed: 41"]
     assert len(after) == len(before)
+
+
+def test_a_preset_is_based_on_another(mini: MiniRepository) -> None:
+    (mini.root / "presets/slower.yaml").write_text("preset: slow\nright:\n  seconds: 4.0\n")
+    assert mini.run("use", "slower", "first.value=5")[0] == 0
+    found = YAML(typ="safe").load(mini.root / "params.yaml")
+    assert (found["left"]["seconds"], found["right"]["seconds"]) == (3.0, 4.0)
+    assert found["first"]["value"] == 5
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("odd", "odd.yaml: preset: based on itself: odd, odd"),
+        ("slwo", "presets/slwo.yaml: no such preset; did you mean 'slow'?"),
+        ("[1]", "presets/[1].yaml: no such preset; known: "),
+    ],
+)
+def test_a_preset_based_on_none_is_refused(tmp_path: Path, base: str, message: str) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/default.yaml").write_text("a:\n  b: 1\n")
+    (tmp_path / "presets/slow.yaml").write_text("a:\n  b: 2\n")
+    (tmp_path / "presets/odd.yaml").write_text(f"preset: {base}\n")
+    with pytest.raises(InputError) as caught:
+        use_preset(tmp_path, "odd")
+    assert message in str(caught.value)
+
+
+def test_photographs_name_no_classes_of_a_data_set(tmp_path: Path) -> None:
+    shutil.copytree(HERE / "presets", tmp_path / "presets")
+    use_preset(tmp_path, "photographs", ["dataset.root=data/raw/mine", "dataset.format=folder"])
+    mine = YAML(typ="safe").load(tmp_path / "params.yaml")
+    assert mine["labels_eval"]["classes"] == mine["deeplab_eval"]["classes"] == []
+    use_preset(tmp_path, "voc2012-mobilenet")
+    voc = YAML(typ="safe").load(tmp_path / "params.yaml")
+    differing = {name for name in voc if voc[name] != mine[name]}
+    assert differing == {"dataset", "labels_eval", "deeplab_eval"}

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from stages.dataset import Params
+from stages.io.command import parse_section
 from stages.io.errors import InputError
 from stages.io.images import read_image
 from stages.io.masks import decode_rle, encode_rle, read_label_map
@@ -355,3 +357,38 @@ def test_every_image_mode_is_read(tmp_path: Path, mode: str) -> None:
     save(root / name, image)
     (row,) = read_rows(read(root, "folder") / "images.parquet", IMAGES)
     assert (row["width"], row["height"]) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    "root", ["data/scenes", "../Tom's photos (new)", "/mnt/é/a-b_c, 2+1@x", "."]
+)
+def test_a_folder_may_be_called_what_people_call_folders(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = {"root": f"{root}/x", "format": "coco", "max_rejected": 0}
+    assert parse_section(Params, section, "params.yaml: dataset").root == f"{root}/x"
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        *("", " a", "-rf", "$(touch x)", "`touch x`", "a;b", "a|b", "a\nb", "a\tb", 'a"b', "a\\b"),
+        *("~/a", "s3://a", "a\0b", "${a.b}", "a*", "a&b", "<a", "a\u202eb", "#a", "@dataset.root"),
+    ],
+)
+def test_a_folder_that_a_program_may_take_for_something_else_is_refused(root: str) -> None:
+    with pytest.raises(InputError, match=r"^params\.yaml: dataset\.root: expected a folder's path"):
+        parse_section(
+            Params, {"root": root, "format": "coco", "max_rejected": 0}, "params.yaml: dataset"
+        )
+
+
+@pytest.mark.parametrize(
+    "root", [".", "data", "data/dataset", "data/dataset/a", "data/../data", "/"]
+)
+def test_a_folder_that_the_stage_writes_is_refused(root: str) -> None:
+    with pytest.raises(InputError, match=r"dataset\.root: expected a folder apart from data/datas"):
+        parse_section(
+            Params, {"root": root, "format": "coco", "max_rejected": 0}, "params.yaml: dataset"
+        )

@@ -209,3 +209,48 @@ def test_code_that_was_written_after_the_process_began_stops_the_stage(
     meanwhile.clear()
     said = "stages/__init__.py and 1 more changed while read_slowly started; run again"
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999", "'inf'", "'nan'"])
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, value: str) -> None:
+    file = write_params(tmp_path, f"draw_stage: {{epochs: 3, learning_rate: {value}}}\n")
+    section = read_params_file(file)["draw_stage"]
+    with pytest.raises(InputError, match=r"p: s\.learning_rate: expected a finite number, found "):
+        parse_section(Params, section, "p: s")
+
+
+def test_what_is_no_file_or_no_text_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    os.mkfifo(file)
+    with pytest.raises(InputError, match=r"params\.yaml: expected a file, found something else$"):
+        read_params_file(file)
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(InputError, match=r"params\.yaml: "):
+        read_params_file(file)
+    file.unlink()
+    file.write_bytes("a: {b: é}".encode("latin-1"))
+    with pytest.raises(InputError, match="expected YAML in UTF-8, found byte 0xe9 at 7"):
+        read_params_file(file)
+    file.write_bytes(b"\xef\xbb\xbfa: {b: 1}")  # editors write this mark; DVC reads it too
+    assert read_params_file(file) == {"a": {"b": 1}}
+
+
+def test_a_long_value_is_shown_shortly(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_section(Params, {"epochs": "x" * 10_000, "learning_rate": 1.0}, "p: s")
+    assert "p: s.epochs: " in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_path_is_looked_up_in_params(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = "Tom's (new) $(touch x) photos"
+    text = "draw_stage: {epochs: 3, learning_rate: 1}\ndata:\n"
+    file = write_params(tmp_path, f'{text}  root: "{folder}.parquet"\n  size: 3\n')
+    seen.clear()
+    run(draw_stage, ["--images", "@data.root", "--out", "o", "--params", str(file)])
+    assert seen == [(Params(3, 1.0), Path(f"{folder}.parquet"), Path("o"), "plain")]
+    for key, found in (("data.size", "3"), ("data.nothing", "None"), ("nothing.root", "None")):
+        with pytest.raises(SystemExit):
+            run(draw_stage, ["--images", f"@{key}", "--out", "o", "--params", str(file)])
+        assert capsys.readouterr().err.endswith(f"{key}: expected a path, found {found}\n")
