@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dvc.config import Config
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from voluptuous import Invalid
 
+from pipelines.disk import cache_folder
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 
@@ -22,6 +22,7 @@ LOCK = Path(".seedmask/run.lock")
 #: dvc.lock as it was when the run began, for as long as it goes on; empty: there was none.
 KEPT = Path(".seedmask/dvc.lock")
 SHARED_AGE = 60.0  # seconds
+PATIENCE = 1.0  # seconds
 
 
 @contextmanager
@@ -33,9 +34,11 @@ def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
         wait: until another run that holds it has ended.
 
     Raises:
-        InputError: another run holds it and `wait` is False; says which process.
+        InputError: another run holds it and `wait` is False; says which process. Or .seedmask or
+            dvc.lock is not what it should be.
     """
     path = root / LOCK
+    check_own_folder(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
@@ -54,6 +57,7 @@ def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
         drop_dead_locks(root / ".dvc/tmp/rwlock")
         drop_unfinished_records(root)
         mend_lock_file(root)
+        check_lock_file(root)
         before = root / "dvc.lock"
         write_bytes(root / KEPT, before.read_bytes() if before.exists() else b"")
         try:
@@ -87,8 +91,7 @@ def drop_unfinished_records(root: Path) -> None:
     every later `dvc repro` of that stage fails, and a record cut short may be taken for whole.
     In a cache outside `root` others may be at work; there what is younger than a minute stays.
     """
-    config = Config(str(root / ".dvc"))
-    cache = Path(config["cache"].get("dir") or root / ".dvc/cache")
+    cache = cache_folder(root)
     is_own = cache.resolve().is_relative_to(root.resolve())
     old = time.time() - (0 if is_own else SHARED_AGE)
     for folder in cache.glob("runs/*/*"):
@@ -110,12 +113,50 @@ def mend_lock_file(root: Path) -> None:
     if not kept.exists():
         return
     if not _is_lock_file(path):
-        before = kept.read_bytes()
-        if before:
-            write_bytes(path, before)
+        if kept.stat().st_size:
+            kept.replace(path)  # which a full disk allows
         else:
             path.unlink()
-    kept.unlink()
+    kept.unlink(missing_ok=True)
+
+
+def check_own_folder(root: Path) -> None:
+    """Our notes have a folder to lie in.
+
+    Raises:
+        InputError: a file is in its place.
+    """
+    folder = root / LOCK.parent
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder, found a file; move it away or delete it")
+
+
+def check_lock_file(root: Path) -> None:
+    """DVC's record of what was made can be read, if there is one.
+
+    Raises:
+        InputError: it cannot; says why, and what to do.
+    """
+    path = root / "dvc.lock"
+    end = time.monotonic() + PATIENCE
+    while not _is_lock_file(path):  # DVC writes it in place; `status` may look while a run goes on
+        if time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    else:
+        return
+    content = path.read_bytes() if path.is_file() else b""
+    if b"<<<<<<<" in content:
+        number = content[: content.index(b"<<<<<<<")].count(b"\n") + 1
+        found = f"git's marks of a conflict in line {number}"
+        remedy = "`git checkout --ours dvc.lock` (or --theirs)"
+    else:
+        found = "something else, or a part of it" if content.strip() else "nothing in it"
+        remedy = "`git checkout dvc.lock` (or delete it)"
+    raise InputError(
+        f"{path}: expected DVC's record of the stages, found {found}; {remedy}, then run: "
+        "what was made since comes back from DVC's cache"
+    )
 
 
 def _is_lock_file(path: Path) -> bool:
@@ -123,7 +164,7 @@ def _is_lock_file(path: Path) -> bool:
         return True
     try:
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path))
-    except (YAMLError, UnicodeDecodeError, Invalid):
+    except (YAMLError, UnicodeDecodeError, Invalid, OSError):
         return False
     return True
 

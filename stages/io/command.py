@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.io.errors import InputError
+from stages.io.files import MACHINE, explain_machine_error
 
 
 def read_params_file(path: Path) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     The stage's first argument is its Params dataclass, filled from the params.yaml section of the
     stage's name; every other argument is a `Path`, `str` or `int` and becomes a required option
     (`dataset_root` is `--dataset-root`), or an optional one where it has a default.
-    An InputError becomes one line on stderr and exit code 1.
+    An InputError, and what the machine refuses, becomes one line on stderr and exit code 1.
     """
     name = stage.__name__
     hints = get_type_hints(stage)
@@ -107,4 +108,9 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         stage(params, **arguments)
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        print(f"{name}: {explain_machine_error(error)}", file=sys.stderr)
         raise SystemExit(1) from error
