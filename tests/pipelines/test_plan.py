@@ -187,6 +187,7 @@ def test_planning_changes_nothing(mini: MiniRepository) -> None:
 
 
 def test_a_broken_dvc_yaml_is_one_line(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / "dvc.yaml").write_text("stages:\n  a:\n    command: x\n")
     with pytest.raises(InputError, match=r"dvc\.yaml"):
