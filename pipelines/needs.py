@@ -41,12 +41,13 @@ def resolve_needs(
             uses.add(own[name])
         need = uses.pop() if len(uses) == 1 else ""
         source = maker(split_need(need)[0]) if need else None
-        is_known = source is None or source in _all_above(name, upstream)
+        is_known = source is None or source in all_above(name, upstream)
         found[name] = need if is_known else ""
     return found
 
 
-def _all_above(name: str, upstream: Mapping[str, Sequence[str]]) -> set[str]:
+def all_above(name: str, upstream: Mapping[str, Sequence[str]]) -> set[str]:
+    """The stages that a stage depends on, at whatever distance."""
     found: set[str] = set()
     left = list(upstream[name])
     while left:

@@ -107,6 +107,11 @@ class Plan:
         above = [tuple(name for name in step.upstream if name not in names) for step in kept]
         return Plan(tuple(replace(step, upstream=up) for step, up in zip(kept, above, strict=True)))
 
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """The stages that each step reads."""
+        return {step.name: step.upstream for step in self.steps}
+
     def stages_below(self) -> dict[str, int]:
         """The length of the longest chain of stages that waits for each: what to start first."""
         below = {step.name: 0 for step in self.steps}

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA, COMPILED_LOCKFILE_SCHEMA
+from dvc.stage.cache import _get_cache_hash
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from voluptuous import Invalid
@@ -51,11 +52,13 @@ def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
                 raise InputError(f"{held}; stop it, or wait for it with --wait") from error
             print(f"{held}; waiting for its end", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        last = path.stat().st_mtime if path.stat().st_size else 0.0  # when the last run began
         file.truncate(0)
         file.write(f"process {os.getpid()}: {' '.join(sys.argv)}")
         file.flush()
         drop_dead_locks(root / ".dvc/tmp/rwlock")
         drop_unfinished_records(root)
+        drop_broken_records(root, since=last)
         mend_lock_file(root)
         check_lock_file(root)
         before = root / "dvc.lock"
@@ -101,6 +104,35 @@ def drop_unfinished_records(root: Path) -> None:
             for part in folder.glob("*.tmp"):
                 part.unlink()
             folder.rmdir()  # only when empty
+
+
+def drop_broken_records(root: Path, *, since: float = 0.0) -> None:
+    """Remove the records of DVC's run cache that are not what DVC wrote.
+
+    A record bears the hash of its content as its name. DVC does not compare: of one that is cut
+    short between two lines it restores what is left and calls the stage done. A stage whose record
+    is removed runs once more.
+
+    Args:
+        root: the repository.
+        since: seconds of the epoch; what was last written before has been looked at.
+    """
+    for path in cache_folder(root).glob("runs/*/*/*"):
+        with suppress(FileNotFoundError):  # another was quicker
+            is_young = path.stat().st_mtime >= since - SHARED_AGE
+            if is_young and path.suffix != ".tmp" and not _is_whole_record(path):
+                path.unlink()
+                print(f"{path}: not what DVC wrote; removed, its stage runs again", flush=True)
+                with suppress(OSError):
+                    path.parent.rmdir()  # only when empty, as DVC cannot bear
+
+
+def _is_whole_record(path: Path) -> bool:
+    try:
+        record = COMPILED_LOCK_FILE_STAGE_SCHEMA(YAML(typ="safe").load(path))
+    except (YAMLError, UnicodeDecodeError, Invalid):
+        return False
+    return bool(_get_cache_hash(record) == path.name)
 
 
 def mend_lock_file(root: Path) -> None:
