@@ -11,6 +11,7 @@ from pipelines.plan import Plan, State
 from stages.io.errors import InputError
 
 LEAST = 100e6  # bytes; what any run may need
+NOTHING = 1e6  # bytes; with less left, that is why something failed
 #: How the system, and SQLite, in which DVC keeps its notes, say that a disk is full.
 FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 MAKE_ROOM = "`python -m pipelines memo gc --days 7` or `dvc gc --workspace` makes room"
@@ -45,13 +46,17 @@ def lacking_room(root: Path, plan: Plan) -> str:
 
 
 def full_disk(root: Path, lines: Iterable[str]) -> str:
-    """One line when `lines`, which something printed, say that a disk is full; else empty."""
-    if not any(text in line for line in lines for text in FULL):
-        return ""
+    """One line when something failed because a disk is full; else empty.
+
+    Args:
+        root: the repository.
+        lines: the last that was printed; DVC sometimes gives another reason.
+    """
     folder = min((root, cache_folder(root)), key=_free)
-    return (
-        f"The disk is full: {folder.resolve()} has {_free(folder) / 1e6:.1f} MB free; {MAKE_ROOM}"
-    )
+    free = _free(folder)
+    if free > NOTHING and not any(text in line for line in lines for text in FULL):
+        return ""
+    return f"The disk is full: {folder.resolve()} has {free / 1e6:.1f} MB free; {MAKE_ROOM}"
 
 
 def _free(folder: Path) -> int:

@@ -104,12 +104,13 @@ def print_made(root: Path, plan: Plan) -> None:
 def final_outs(plan: Plan) -> dict[str, list[str]]:
     """What the stages write that no other of the plan reads, by stage.
 
-    More than three are called by the folder that holds them.
+    More than three are called by the folder that holds them. A stage that neither reads nor is
+    read has nothing to do with the others.
     """
     below = plan.stages_below()
     found: dict[str, list[str]] = {}
     for step in plan.steps:
-        if not below[step.name]:
+        if not below[step.name] and (step.upstream or len(plan.steps) == 1):
             found.setdefault(step.name.split("@")[0], []).extend(step.outs)
     return {
         stage: outs if len(outs) <= 3 else [os.path.commonpath(outs)]

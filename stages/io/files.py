@@ -30,7 +30,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as a full disk has it
+        if isinstance(error, OSError) and error.errno in MACHINE and error.filename is None:
             error.filename = str(path)
         raise
 

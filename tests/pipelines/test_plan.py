@@ -9,6 +9,7 @@ from pipelines.plan import Plan, State, Step, explain, make_plan
 from pipelines.result import Outcome, Result
 from pipelines.run import run_local
 from pipelines.schedule import Limits
+from pipelines.summary import final_outs
 from stages.io.errors import InputError
 from tests.pipelines.mini_repository import MiniRepository
 
@@ -152,6 +153,7 @@ def test_what_dvc_keeps_itself_is_no_step_and_blocks_when_it_is_missing(
     assert plan.by_name["last"].reason == "needs left"
     code, text = mini.run("run", "left", "--local")
     assert code == 1
+    assert text.startswith(f"left cannot be made: {expected}\n"), "said before the work"
     assert f"left was skipped: {expected}" in text
     refused = dvc(mini, "repro", "left")
     assert refused.returncode
@@ -251,3 +253,51 @@ def test_a_frozen_stage_is_unchanged_whatever_becomes_of_its_inputs(mini: MiniRe
         "last": State.UNCHANGED,
     }
     assert plan.by_name["left"].upstream == ()
+
+
+def test_missing_weights_block_the_stage_that_names_them_before_any_work(
+    mini: MiniRepository,
+) -> None:
+    path = mini.root / "params.yaml"
+    named = "left:\n  weights: imagenet.pth\n  backbone: mobilenet_v2\n"
+    path.write_text(path.read_text().replace("left:\n", named))
+    plan = make_plan(mini.root)
+    assert states(plan) == {
+        "first": State.MUST_RUN,
+        "left": State.BLOCKED,
+        "right": State.MUST_RUN,
+        "last": State.BLOCKED,
+    }
+    reason = plan.by_name["left"].reason
+    assert reason.startswith("left.weights: data/raw/weights/imagenet.pth is missing; put the file")
+    assert "'MobileNet_V2_Weights.IMAGENET1K_V1'" in reason
+    weights = mini.root / "data/raw/weights/imagenet.pth"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert states(make_plan(mini.root))["left"] is State.MUST_RUN
+
+
+def test_outside_git_one_line_says_what_to_type(mini: MiniRepository) -> None:
+    shutil.rmtree(mini.root / ".git")
+    for words in (("run", "--local"), ("status",)):
+        code, text = mini.run(*words)
+        assert code == 1
+        assert text.endswith("git init && git add -A && git commit -m start\n")
+        assert len(text.splitlines()) == 1
+
+
+def test_a_run_ends_with_what_its_last_stages_made() -> None:
+    steps = [
+        Step("alone", (), State.UNCHANGED, outs=("data/alone",)),
+        Step("start", (), State.UNCHANGED, outs=("data/start",)),
+        Step("masks", ("start",), State.UNCHANGED, outs=("data/masks/voc", "data/masks/a.json")),
+        *(
+            Step(f"score@{name}", ("start",), State.UNCHANGED, outs=(f"data/score/{name}.json",))
+            for name in "abcd"
+        ),
+    ]
+    assert final_outs(Plan(tuple(steps))) == {
+        "masks": ["data/masks/voc", "data/masks/a.json"],
+        "score": ["data/score"],
+    }
+    assert final_outs(Plan(tuple(steps[1:2]))) == {"start": ["data/start"]}
