@@ -72,8 +72,10 @@ def rebuild(
         prepare()
         sections = check_sections(root)
         whole = make_plan(root, targets)
-        plan = _kept(whole, {})
+        left_out = {step.name: step.reason for step in whole.steps if step.state is State.LEFT_OUT}
+        plan = whole.without(left_out)
         if not plan.pending:
+            print_left_out(left_out)
             print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")
             print_made(root, plan)
             return Rebuilt(plan, {})
@@ -84,18 +86,12 @@ def rebuild(
         runner = Runner(root, pull=pull)
         with stopping_on_signals(runner):
             results = engine(plan, runner, default_limits(jobs), print_result)
-    plan = _kept(whole, results)
-    print_summary(root, plan, results, time.monotonic() - began, resume)
-    return Rebuilt(plan, results)
-
-
-def _kept(plan: Plan, results: Mapping[str, Result]) -> Plan:
-    """The plan without the stages that are left out, which it says once."""
-    left_out = {step.name: step.reason for step in plan.steps if step.state is State.LEFT_OUT}
     left_out |= {
         name: result.reason
         for name, result in results.items()
         if result.outcome is Outcome.LEFT_OUT
     }
     print_left_out(left_out)
-    return plan.without(left_out)
+    plan = whole.without(left_out)
+    print_summary(root, plan, results, time.monotonic() - began, resume)
+    return Rebuilt(plan, results)

@@ -79,7 +79,7 @@ class Schedule:
         self.results[result.name] = result
 
     def _has_room(self, step: Step) -> bool:
-        if step.state in (State.UNCHANGED, State.BLOCKED, State.LEFT_OUT):  # nothing is started
+        if step.state in (State.UNCHANGED, State.BLOCKED):  # nothing is started
             return True
         busy = [step for step in self._running.values() if step.state is not State.UNCHANGED]
         if len(busy) >= self.limits.jobs:

@@ -78,8 +78,9 @@ def print_summary(
 
 def print_blocked(plan: Plan) -> None:
     """Before the work: what cannot be made, and what it takes."""
+    blocked = {step.name for step in plan.steps if step.state is State.BLOCKED}
     for step in plan.steps:
-        if step.state is State.BLOCKED:
+        if step.name in blocked and not blocked & set(step.upstream):
             print(f"{step.name} cannot be made: {step.reason}", flush=True)
 
 
