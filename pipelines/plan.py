@@ -183,7 +183,8 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         elif missing:
             steps[name] = Step(name, above, State.BLOCKED, missing[0])
         elif blocked:
-            steps[name] = Step(name, above, State.BLOCKED, f"needs {blocked[0]}")
+            reason = _missing_weights(stages[name], root) or f"needs {blocked[0]}"
+            steps[name] = Step(name, above, State.BLOCKED, reason)
         elif name in recorded and not changes[name] and not pending:
             steps[name] = Step(name, above, State.UNCHANGED)
         elif name in kept:

@@ -78,9 +78,8 @@ def print_summary(
 
 def print_blocked(plan: Plan) -> None:
     """Before the work: what cannot be made, and what it takes."""
-    blocked = {step.name for step in plan.steps if step.state is State.BLOCKED}
     for step in plan.steps:
-        if step.name in blocked and not blocked & set(step.upstream):
+        if step.state is State.BLOCKED and not step.reason.startswith("needs "):
             print(f"{step.name} cannot be made: {step.reason}", flush=True)
 
 

@@ -271,6 +271,12 @@ def test_missing_weights_block_the_stage_that_names_them_before_any_work(
     reason = plan.by_name["left"].reason
     assert reason.startswith("left.weights: data/raw/weights/imagenet.pth is missing; put the file")
     assert "'MobileNet_V2_Weights.IMAGENET1K_V1'" in reason
+    dvc_yaml = mini.root / "dvc.yaml"
+    text = dvc_yaml.read_text()
+    dvc_yaml.write_text(text.replace("    params: [first]", "    deps: [x]\n    params: [first]"))
+    reasons = [step.reason for step in make_plan(mini.root, ["last"]).steps]
+    assert reasons == ["x is missing", reason, "needs left"], "both at once"
+    dvc_yaml.write_text(text)
     weights = mini.root / "data/raw/weights/imagenet.pth"
     weights.parent.mkdir(parents=True)
     weights.touch()
