@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 import pipelines.look.commands
 import pipelines.review.commands
 from stages.io.errors import InputError
+from stages.io.files import MACHINE, explain_machine_error
 
 ROOT = Path()
+PROGRAM = "python -m pipelines"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     run = commands.add_parser("run", help="bring the graph, or some stages of it, up to date")
@@ -90,6 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        print(explain_machine_error(error), file=sys.stderr)
+        again = sys.argv[1:] if argv is None else argv
+        print(f"To go on from here: {shlex.join([*PROGRAM.split(), *again])}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -149,7 +159,10 @@ def status_command(targets: Sequence[str]) -> int:
     from pipelines.params import check_params
     from pipelines.plan import make_plan
     from pipelines.summary import print_status
+    from pipelines.workspace import check_lock_file, check_own_folder
 
+    check_own_folder(ROOT)
+    check_lock_file(ROOT)
     check_params(ROOT)
     print_status(ROOT, make_plan(ROOT, targets))
     return 0

@@ -72,7 +72,8 @@ class Fingerprints:
     def save(self) -> None:
         """Keep what was learned for the next plan."""
         if self._kept != self._before:
-            write_bytes(self.root / KEPT, json.dumps(list(self._kept.items())).encode())
+            with suppress(OSError):  # on a full disk the next plan takes longer
+                write_bytes(self.root / KEPT, json.dumps(list(self._kept.items())).encode())
 
     def _look(self, path: Path) -> str:
         if path not in self._seen:

@@ -112,7 +112,8 @@ def _put(ended: SimpleQueue[str], name: str, _: object) -> None:
 
 def _state_of(result: Result) -> PrefectState[str]:
     if result.is_good:
-        message = "" if result.outcome is Outcome.COMPLETED else "DVC: unchanged"
+        unchanged = "" if result.outcome is Outcome.COMPLETED else "DVC: unchanged"
+        message = result.reason or unchanged
         return Completed(name=result.outcome.value, message=message, data=result.name)
     if result.outcome is Outcome.SKIPPED:
         return Cancelled(name="Skipped", message=result.reason)

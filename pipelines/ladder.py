@@ -11,7 +11,6 @@ from pipelines.look.objects import MissingObject, Objects
 from pipelines.look.revisions import Record, Revision, read_graph, read_revision
 from stages.io.errors import InputError
 
-REPORT = Path("data/report/report.html")
 COLUMNS = {
     "miou": "mIoU",
     "miou_classes": "mIoU, chosen classes",

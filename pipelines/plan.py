@@ -1,7 +1,8 @@
 """What has to run: DVC's own graph and status, read in process and never drawn again here."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.scm import SCMError
 from dvc.stage.cache import _get_cache_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.hash_info import HashInfo
@@ -19,7 +21,9 @@ from ruamel.yaml import YAML
 
 from pipelines.dvc_private import refuse_damaged_lists
 from pipelines.fingerprints import Fingerprints
+from pipelines.needs import lack, resolve_needs, split_need
 from stages.io.errors import InputError
+from stages.io.pretrained import lacking_weights
 
 
 class State(StrEnum):
@@ -30,6 +34,7 @@ class State(StrEnum):
     MUST_RUN = "must run"
     WAITING = "waiting"  # for a stage above it; runs if that one's outputs change
     BLOCKED = "blocked"  # needs a file that is not there and that no stage makes
+    LEFT_OUT = "left out"  # its meta names something without which it is of no use
 
 
 class Directions(BaseModel):
@@ -40,6 +45,7 @@ class Directions(BaseModel):
         heavy: it wants the machine's memory or cores to itself.
         retries: so many times more when it fails.
         timeout: seconds after which it counts as failed; none: never.
+        needs: "FILE.json:key"; it is left out where that number is 0.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -48,6 +54,7 @@ class Directions(BaseModel):
     heavy: bool = False
     retries: int = Field(default=0, ge=0)
     timeout: float | None = Field(default=None, gt=0)
+    needs: str = Field(default="", pattern=r"^(.+\.json:\w+)?$")
 
     @property
     def marks(self) -> list[str]:
@@ -69,6 +76,7 @@ class Step:
         outs: the paths of its outputs, as dvc.lock has them.
         deps: the paths that it reads, in the same form.
         params: the parameters that it reads: (file, dotted key).
+        needs: as in `Directions`, its own or that of all who want its outputs; empty: none.
     """
 
     name: str
@@ -80,6 +88,7 @@ class Step:
     outs: tuple[str, ...] = ()
     deps: tuple[str, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,19 @@ class Plan:
 
     @property
     def pending(self) -> list[Step]:
-        """The steps that are not unchanged."""
-        return [step for step in self.steps if step.state is not State.UNCHANGED]
+        """The steps that a run has something to do with."""
+        return [step for step in self.steps if step.state not in (State.UNCHANGED, State.LEFT_OUT)]
+
+    def without(self, names: Collection[str]) -> "Plan":
+        """The plan without some steps, and with nobody waiting for them."""
+        kept = [step for step in self.steps if step.name not in names]
+        above = [tuple(name for name in step.upstream if name not in names) for step in kept]
+        return Plan(tuple(replace(step, upstream=up) for step, up in zip(kept, above, strict=True)))
+
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """The stages that each step reads."""
+        return {step.name: step.upstream for step in self.steps}
 
     def stages_below(self) -> dict[str, int]:
         """The length of the longest chain of stages that waits for each: what to start first."""
@@ -115,12 +135,19 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
             means the whole graph.
 
     Raises:
-        InputError: an unknown target, a dvc.yaml that DVC cannot read, or an input that it cannot.
+        InputError: an unknown target, a dvc.yaml that DVC cannot read, an input that it cannot, or
+            no git repository.
     """
     refuse_damaged_lists()
+    if shutil.which("git") is None:
+        raise InputError("git: no such program; DVC keeps its records with it")
     try:
         with Repo(str(root), _wait_for_lock=True) as repo:
             return _plan(repo, root, targets)
+    except SCMError as error:
+        start = "git init && git add -A && git commit -m start"
+        message = f"{root.resolve()}: not in git, which DVC needs (a zip of it is not); {start}"
+        raise InputError(message) from error
     except DvcException as error:
         raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
     except OSError as error:  # such as a link to nothing among the images
@@ -137,7 +164,8 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         else tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
         for name, stage in stages.items()
     }
-    order = list(_ordered(resolve_targets(targets, list(stages)), upstream))
+    chosen = resolve_targets(targets, list(stages))
+    order = list(_ordered(chosen, upstream))
     fingerprints = Fingerprints(root, Path(repo.cache.local.path))
     with repo.lock:
         changes = {name: _changes(stages[name], fingerprints) for name in order}
@@ -145,6 +173,10 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     fingerprints.save()
     recorded = _recorded(root / "dvc.lock")
     produced = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
+    makers = {str(out.def_path): name for name in stages for out in stages[name].outs}
+    metas = {name: _meta(root, name, stages[name]) for name in order}
+    own = {name: metas[name].needs for name in order}
+    needs = resolve_needs(own, upstream, chosen, makers.get)
     steps: dict[str, Step] = {}
     for name in order:
         above = upstream[name]
@@ -153,29 +185,37 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         missing += [f"{_short(path, root)} is missing" for path in absent]
         pending = [other for other in above if steps[other].state is not State.UNCHANGED]
         blocked = [other for other in pending if steps[other].state is State.BLOCKED]
-        if missing:
+        source = steps.get(makers.get(split_need(needs[name])[0], ""))
+        lacking = "" if source and source.state is not State.UNCHANGED else lack(root, needs[name])
+        if lacking:
+            steps[name] = Step(name, above, State.LEFT_OUT, lacking)
+        elif missing:
             steps[name] = Step(name, above, State.BLOCKED, missing[0])
         elif blocked:
-            steps[name] = Step(name, above, State.BLOCKED, f"needs {blocked[0]}")
+            reason = _missing_weights(stages[name], root) or f"needs {blocked[0]}"
+            steps[name] = Step(name, above, State.BLOCKED, reason)
+        elif name in recorded and not changes[name] and not pending:
+            steps[name] = Step(name, above, State.UNCHANGED)
         elif name in kept:
             why = explain(changes[name]) if name in recorded else ""
             steps[name] = Step(name, above, State.RESTORABLE, why or "made before")
+        elif not_given := _missing_weights(stages[name], root):
+            steps[name] = Step(name, above, State.BLOCKED, not_given)
         elif name not in recorded:
             steps[name] = Step(name, above, State.MUST_RUN, "never run")
         elif changes[name]:
             steps[name] = Step(name, above, State.MUST_RUN, explain(changes[name]))
-        elif pending:
-            steps[name] = Step(name, above, State.WAITING, f"after {', '.join(pending)}")
         else:
-            steps[name] = Step(name, above, State.UNCHANGED)
+            steps[name] = Step(name, above, State.WAITING, f"after {', '.join(pending)}")
     described = (
         replace(
             step,
-            meta=_meta(root, name, stages[name]),
+            meta=metas[name],
             command=str(stages[name].cmd),
             outs=tuple(str(out.def_path) for out in stages[name].outs),
             deps=tuple(str(dep.def_path) for dep in _files_read(stages[name])),
             params=tuple(_keys_read(stages[name])),
+            needs=needs[name],
         )
         for name, step in steps.items()
     )
@@ -337,6 +377,17 @@ def _recorded(lock: Path) -> set[str]:
 def _absent(stage: Any) -> list[Path]:
     """The files that the stage reads and that are not there."""
     return [Path(dep.fs_path) for dep in stage.deps if not Path(dep.fs_path).exists()]
+
+
+def _missing_weights(stage: Any, root: Path) -> str:
+    """What a section with the keys `weights` and `backbone` names and is not there; else empty."""
+    for dep in stage.deps:
+        for name, section in dep.read_params().items() if isinstance(dep, ParamsDependency) else ():
+            if isinstance(section, dict) and {"weights", "backbone"} <= section.keys():
+                weights, backbone = str(section["weights"]), str(section["backbone"])
+                if lacking := lacking_weights(weights, backbone, root):
+                    return f"{name}.{lacking}"
+    return ""
 
 
 def _not_pulled(above: Iterable[Any], root: Path) -> Iterator[str]:

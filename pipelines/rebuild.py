@@ -5,20 +5,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.disk import lacking_room
 from pipelines.params import check_params
-from pipelines.plan import Plan, make_plan
-from pipelines.result import Result
+from pipelines.plan import Plan, State, make_plan
+from pipelines.result import Outcome, Result
 from pipelines.run import Runner, stopping_on_signals
 from pipelines.schedule import Limits, default_limits
-from pipelines.summary import print_ladder, print_result, print_summary
+from pipelines.summary import (
+    print_blocked,
+    print_left_out,
+    print_made,
+    print_result,
+    print_summary,
+)
 from pipelines.workspace import holding_workspace
+from stages.io.errors import InputError
 
 Engine = Callable[[Plan, Runner, Limits, Callable[[Result], None]], Mapping[str, Result]]
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a run planned and what came of it; no results when there was nothing to do."""
+    """What a run planned and what came of it; no results when there was nothing to do.
+
+    The plan is without the stages that were left out.
+    """
 
     plan: Plan
     results: Mapping[str, Result]
@@ -53,21 +64,34 @@ def rebuild(
         prepare: is called before anything is read, when no other run can be in the way.
 
     Raises:
-        InputError: a target, dvc.yaml, params.yaml or a variable is wrong, or another run holds the
-            workspace.
+        InputError: a target, dvc.yaml, dvc.lock, params.yaml or a variable is wrong, another run
+            holds the workspace, or its disk is too full.
     """
     began = time.monotonic()
     with holding_workspace(root, wait=wait):
         prepare()
         check_params(root)
         limits = default_limits(jobs)
-        plan = make_plan(root, targets)
+        whole = make_plan(root, targets)
+        left_out = {step.name: step.reason for step in whole.steps if step.state is State.LEFT_OUT}
+        plan = whole.without(left_out)
         if not plan.pending:
+            print_left_out(left_out)
             print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")
-            print_ladder(root, plan)
+            print_made(root, plan)
             return Rebuilt(plan, {})
+        if lacking := lacking_room(root, plan):
+            raise InputError(lacking)
+        print_blocked(plan)
         runner = Runner(root, pull=pull)
         with stopping_on_signals(runner):
             results = engine(plan, runner, limits, print_result)
+    left_out |= {
+        name: result.reason
+        for name, result in results.items()
+        if result.outcome is Outcome.LEFT_OUT
+    }
+    print_left_out(left_out)
+    plan = whole.without(left_out)
     print_summary(root, plan, results, time.monotonic() - began, resume)
     return Rebuilt(plan, results)

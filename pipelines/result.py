@@ -11,6 +11,7 @@ class Outcome(StrEnum):
     RESTORED = "Restored"  # an earlier run had the same inputs; its outputs came from DVC's cache
     COMPLETED = "Completed"
     FAILED = "Failed"
+    LEFT_OUT = "Left out"  # its meta names something that the data set has not
     SKIPPED = "Skipped"  # something above it failed, is missing, or the run was stopped
 
 
@@ -22,7 +23,7 @@ class Result:
         name: as DVC addresses it.
         outcome: how it ended.
         seconds: wall time.
-        reason: why it was skipped or failed, in a few words.
+        reason: why it was skipped, left out or failed, in a few words.
         tail: the last lines it printed, when it failed.
     """
 
@@ -35,4 +36,4 @@ class Result:
     @property
     def is_good(self) -> bool:
         """Whether stages below may go on."""
-        return self.outcome in (Outcome.CACHED, Outcome.RESTORED, Outcome.COMPLETED)
+        return self.outcome not in (Outcome.FAILED, Outcome.SKIPPED)

@@ -16,11 +16,13 @@ from types import FrameType
 
 from pipelines import leash
 from pipelines.journal import keep_run, read_code
+from pipelines.needs import lack
 from pipelines.plan import Plan, State, Step
 from pipelines.records import check_record, note_inputs
 from pipelines.result import Outcome, Result
 from pipelines.schedule import Limits, Schedule, skipped
 from stages.io.command import LEFT
+from stages.io.files import explain_machine_error
 
 LOGS = Path(".seedmask/logs")
 #: What DVC says to someone who typed its command, and of __init__.py files; noise here.
@@ -46,12 +48,14 @@ class Runner:
     def execute(self, step: Step, log: Callable[[str], None]) -> Result:
         """Run one stage to its end; `log` gets every line it prints.
 
-        Cached and blocked steps end at once. Call from any thread.
+        Steps that are cached, blocked or left out end at once. Call from any thread.
         """
         if step.state is State.UNCHANGED:
             return Result(step.name, Outcome.CACHED)
         if step.state is State.BLOCKED:
             return Result(step.name, Outcome.SKIPPED, reason=step.reason)
+        if lacking := lack(self.root, step.needs):
+            return Result(step.name, Outcome.LEFT_OUT, reason=lacking)
         result = self._attempt(step, log)
         for attempt in range(step.meta.retries):
             if result.outcome is not Outcome.FAILED or self.stopped is not None:
@@ -59,7 +63,10 @@ class Runner:
             log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
             result = self._attempt(step, log)
         if result.outcome in (Outcome.COMPLETED, Outcome.RESTORED):
-            keep_run(self.root, result, step.outs, self._code)
+            try:
+                keep_run(self.root, result, step.outs, self._code)
+            except OSError as error:  # what it made is there all the same
+                log(f"not noted in the journal: {explain_machine_error(error)}")
         return result
 
     def _attempt(self, step: Step, log: Callable[[str], None]) -> Result:
@@ -78,6 +85,9 @@ class Runner:
         try:
             with _after(limit, end):
                 lines = self._follow(step.name, process, log)
+        except OSError as error:  # its log cannot be written
+            seconds = time.monotonic() - began
+            return Result(step.name, Outcome.FAILED, seconds, explain_machine_error(error))
         finally:
             self._end(step.name, process)
         seconds = time.monotonic() - began
@@ -129,7 +139,7 @@ class Runner:
         path.parent.mkdir(parents=True, exist_ok=True)
         assert process.stdout is not None
         lines: deque[str] = deque(maxlen=TAIL)
-        with process.stdout, path.open("w") as file:
+        with process.stdout, _naming(path), path.open("w") as file:
             for raw in process.stdout:
                 line = raw.rstrip()
                 if not line or CHATTER.match(line):
@@ -188,6 +198,16 @@ def run_local(
 
 def _printer(name: str) -> Callable[[str], None]:
     return lambda line: print(f"[{name}] {line}", flush=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error of writing says which file, as one of opening does."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextmanager

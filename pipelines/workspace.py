@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dvc.config import Config
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA, COMPILED_LOCKFILE_SCHEMA
+from dvc.stage.cache import _get_cache_hash
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from voluptuous import Invalid
 
+from pipelines.disk import cache_folder
 from pipelines.records import check_left_records
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
@@ -23,6 +24,7 @@ LOCK = Path(".seedmask/run.lock")
 #: dvc.lock as it was when the run began, for as long as it goes on; empty: there was none.
 KEPT = Path(".seedmask/dvc.lock")
 SHARED_AGE = 60.0  # seconds
+PATIENCE = 1.0  # seconds
 
 
 @contextmanager
@@ -34,9 +36,11 @@ def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
         wait: until another run that holds it has ended.
 
     Raises:
-        InputError: another run holds it and `wait` is False; says which process.
+        InputError: another run holds it and `wait` is False; says which process. Or .seedmask or
+            dvc.lock is not what it should be.
     """
     path = root / LOCK
+    check_own_folder(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
@@ -49,13 +53,16 @@ def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
                 raise InputError(f"{held}; stop it, or wait for it with --wait") from error
             print(f"{held}; waiting for its end", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        last = path.stat().st_mtime if path.stat().st_size else 0.0  # when the last run began
         file.truncate(0)
         file.write(f"process {os.getpid()}: {' '.join(sys.argv)}")
         file.flush()
         drop_dead_locks(root / ".dvc/tmp/rwlock")
         drop_unfinished_records(root)
         check_left_records(root, root / KEPT)
+        drop_broken_records(root, since=last)
         mend_lock_file(root)
+        check_lock_file(root)
         before = root / "dvc.lock"
         write_bytes(root / KEPT, before.read_bytes() if before.exists() else b"")
         try:
@@ -89,8 +96,7 @@ def drop_unfinished_records(root: Path) -> None:
     every later `dvc repro` of that stage fails, and a record cut short may be taken for whole.
     In a cache outside `root` others may be at work; there what is younger than a minute stays.
     """
-    config = Config(str(root / ".dvc"))
-    cache = Path(config["cache"].get("dir") or root / ".dvc/cache")
+    cache = cache_folder(root)
     is_own = cache.resolve().is_relative_to(root.resolve())
     old = time.time() - (0 if is_own else SHARED_AGE)
     for folder in cache.glob("runs/*/*"):
@@ -100,6 +106,35 @@ def drop_unfinished_records(root: Path) -> None:
             for part in folder.glob("*.tmp"):
                 part.unlink()
             folder.rmdir()  # only when empty
+
+
+def drop_broken_records(root: Path, *, since: float = 0.0) -> None:
+    """Remove the records of DVC's run cache that are not what DVC wrote.
+
+    A record bears the hash of its content as its name. DVC does not compare: of one that is cut
+    short between two lines it restores what is left and calls the stage done. A stage whose record
+    is removed runs once more.
+
+    Args:
+        root: the repository.
+        since: seconds of the epoch; what was last written before has been looked at.
+    """
+    for path in cache_folder(root).glob("runs/*/*/*"):
+        with suppress(FileNotFoundError):  # another was quicker
+            is_young = path.stat().st_mtime >= since - SHARED_AGE
+            if is_young and path.suffix != ".tmp" and not _is_whole_record(path):
+                path.unlink()
+                print(f"{path}: not what DVC wrote; removed, its stage runs again", flush=True)
+                with suppress(OSError):
+                    path.parent.rmdir()  # only when empty, as DVC cannot bear
+
+
+def _is_whole_record(path: Path) -> bool:
+    try:
+        record = COMPILED_LOCK_FILE_STAGE_SCHEMA(YAML(typ="safe").load(path))
+    except (YAMLError, UnicodeDecodeError, Invalid):
+        return False
+    return bool(_get_cache_hash(record) == path.name)
 
 
 def mend_lock_file(root: Path) -> None:
@@ -112,12 +147,50 @@ def mend_lock_file(root: Path) -> None:
     if not kept.exists():
         return
     if not _is_lock_file(path):
-        before = kept.read_bytes()
-        if before:
-            write_bytes(path, before)
+        if kept.stat().st_size:
+            kept.replace(path)  # which a full disk allows
         else:
             path.unlink()
-    kept.unlink()
+    kept.unlink(missing_ok=True)
+
+
+def check_own_folder(root: Path) -> None:
+    """Our notes have a folder to lie in.
+
+    Raises:
+        InputError: a file is in its place.
+    """
+    folder = root / LOCK.parent
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder, found a file; move it away or delete it")
+
+
+def check_lock_file(root: Path) -> None:
+    """DVC's record of what was made can be read, if there is one.
+
+    Raises:
+        InputError: it cannot; says why, and what to do.
+    """
+    path = root / "dvc.lock"
+    end = time.monotonic() + PATIENCE
+    while not _is_lock_file(path):  # DVC writes it in place; `status` may look while a run goes on
+        if time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    else:
+        return
+    content = path.read_bytes() if path.is_file() else b""
+    if b"<<<<<<<" in content:
+        number = content[: content.index(b"<<<<<<<")].count(b"\n") + 1
+        found = f"git's marks of a conflict in line {number}"
+        remedy = "`git checkout --ours dvc.lock` (or --theirs)"
+    else:
+        found = "something else, or a part of it" if content.strip() else "nothing in it"
+        remedy = "`git checkout dvc.lock` (or delete it)"
+    raise InputError(
+        f"{path}: expected DVC's record of the stages, found {found}; {remedy}, then run: "
+        "what was made since comes back from DVC's cache"
+    )
 
 
 def _is_lock_file(path: Path) -> bool:
@@ -125,7 +198,7 @@ def _is_lock_file(path: Path) -> bool:
         return True
     try:
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path))
-    except (YAMLError, UnicodeDecodeError, Invalid):
+    except (YAMLError, UnicodeDecodeError, Invalid, OSError):
         return False
     return True
 

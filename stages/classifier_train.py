@@ -18,11 +18,11 @@ from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, tag_average_precision, tag_loss
 from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
-from stages.io.checkpoints import initial_weights, initial_weights_files
 from stages.io.classifiers import ClassifierSpec, save_classifier
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
+from stages.io.pretrained import initial_weights, initial_weights_files
 from stages.io.samples import images_of_split, tags_by_image
 from stages.io.tables import CATEGORIES, read_rows
 from stages.io.training import (
@@ -163,7 +163,7 @@ def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
 def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
     try:
         network = spec.build(dropout=params.dropout, output_stride=params.training_stride)
-        state = initial_weights(params.weights)
+        state = initial_weights(params.weights, params.backbone)
         if state is not None:
             network.backbone.load_pretrained(state)
     except ValueError as error:

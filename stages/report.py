@@ -1,26 +1,24 @@
-"""One self-contained HTML page: the ladder, per-class IoU, the network, and a gallery.
+"""One self-contained HTML page: the ladder, per-class IoU, and a gallery.
 
-It shows what labels_eval, instances_eval and deeplab_eval have measured, and measures nothing
-itself. Data sets without ground truth get the same page without numbers.
+It shows what labels_eval and instances_eval have measured, and measures nothing itself. Of a data
+set without ground truth the page is the gallery alone.
 """
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages.io.command import read_params_file, run
 from stages.io.corrections import read_human
-from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.masks import read_label_map
+from stages.io.pages import read_measures, write_page
 from stages.io.pictures import (
     Colour,
     class_colours,
@@ -34,7 +32,7 @@ from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
 from stages.io.scores import IMAGE_SCORES, read_class_names, read_truth
 from stages.io.tables import read_rows
 
-TEMPLATE = Path(__file__).parent / "io" / "report.html.j2"
+TEMPLATE = "report.html.j2"
 
 
 class Rung(NamedTuple):
@@ -97,7 +95,6 @@ def report(
     provenance: Path,
     labels_eval: Path,
     instances_eval: Path,
-    deeplab_eval: Path,
     out: Path,
 ) -> None:
     """Write out/report.html, and two of its tables as out/ladder.csv and out/classes.csv.
@@ -118,7 +115,6 @@ def report(
         provenance: provenance.csv, which says which of the final labels a person has corrected.
         labels_eval: folder with <name>.json of every rung and <name>.parquet of the gallery's.
         instances_eval: metrics.json.
-        deeplab_eval: folder with a2gnn.json and ground_truth.json.
         out: folder.
 
     Raises:
@@ -127,7 +123,7 @@ def report(
     names = read_class_names(categories)
     samples = {sample.image_id: sample for sample in images_of_split(images, root, "train")}
     scores = {
-        name: _read_json(labels_eval / f"{name}.json")
+        name: read_measures(labels_eval / f"{name}.json")
         for rung in LADDER
         for name in (rung.raw, rung.refined)
         if name
@@ -167,23 +163,18 @@ def report(
         }
         for image_id in chosen
     ]
-    network = {key: _read_json(deeplab_eval / f"{key}.json") for key in ("a2gnn", "ground_truth")}
     every = {name: _headline(score) for name, score in scores.items()}
     context = {
         "ladder": LADDER,
         "final": FINAL,
         "scores": scores,
         "headline": every,
+        "measured": any(value is not None for value in every.values()),
         "chosen": sections["labels_eval"]["classes"] if "miou_classes" in scores[FINAL] else [],
         "per_image": sorted(
             row["miou"] for row in per_image[FINAL].values() if row["miou"] is not None
         ),
-        "network": network,
-        "ratio": {
-            key: _ratio(network["a2gnn"].get(key), network["ground_truth"].get(key))
-            for key in ("miou", "miou_crf", "miou_classes", "miou_classes_crf")
-        },
-        "instances": _read_json(instances_eval),
+        "instances": read_measures(instances_eval),
         "counts": {
             "images": len(samples),
             "by_hand": len(human),
@@ -203,16 +194,7 @@ def report(
         "worst": min(params.worst, len(gallery)),
         "sections": sections,
     }
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["zip"] = zip
-    page = environment.get_template(TEMPLATE.name).render(context)
-    write_bytes(out / "report.html", page.encode())
+    write_page(out / "report.html", TEMPLATE, context)
     _write_csv(out / "ladder.csv", ("source", "miou"), every.items())
     _write_csv(out / "classes.csv", ("class", "iou"), scores[FINAL]["iou"].items())
 
@@ -290,18 +272,6 @@ def _headline(score: Mapping[str, Any]) -> float | None:
     """The mIoU that the page speaks of: over the chosen classes where some are chosen."""
     value: float | None = score.get("miou_classes", score["miou"])
     return value
-
-
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else 100 * part / whole
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    return content
 
 
 if __name__ == "__main__":

@@ -113,24 +113,25 @@ def export_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def import_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review import`: corrections, and what to run next."""
+    from pipelines.review.corrections import command_that_applies
     from pipelines.review.exchange import import_folder
 
     found = import_folder(root, _catalogue(root), arguments.folder, wait=arguments.wait)
     for one in found:
         print(f"{one.path}: {one.pixels} pixels changed ({one.share:.2f} %)")
     if found:
-        print("now: python -m pipelines run; git add data/corrections")
+        print(f"now: {command_that_applies(root)}; git add data/corrections")
     else:
         print(f"{arguments.folder}: no label was edited")
 
 
 def remove_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review remove`: the automatic labels come back with the next run."""
-    from pipelines.review.corrections import remove_corrections
+    from pipelines.review.corrections import command_that_applies, remove_corrections
 
     images = list(dict.fromkeys(arguments.image))
     remove_corrections(root, images, wait=arguments.wait)
-    print(f"{len(images)} corrections removed; now: python -m pipelines run")
+    print(f"{len(images)} corrections removed; now: {command_that_applies(root)}")
 
 
 def _catalogue(root: Path, revision: str = "workspace") -> "Catalogue":

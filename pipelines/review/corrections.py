@@ -1,11 +1,14 @@
 """Corrections in data/corrections: written and kept by DVC, or taken back."""
 
 import difflib
+import shlex
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from pipelines.needs import all_above
+from pipelines.plan import make_plan
 from pipelines.workspace import holding_workspace
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
@@ -55,6 +58,18 @@ def remove_corrections(root: Path, image_ids: Sequence[str], *, wait: bool = Fal
             _dvc(root, "remove", "--outs", *kept)
         for image_id in image_ids:
             (folder / f"{image_id}.png").unlink(missing_ok=True)
+
+
+def command_that_applies(root: Path) -> str:
+    """The run that brings corrections to an end of the graph with the fewest stages."""
+    plan = make_plan(root)
+    above = {step.name: all_above(step.name, plan.upstream) | {step.name} for step in plan.steps}
+    readers = {step.name for step in plan.steps if str(CORRECTIONS) in shlex.split(step.command)}
+    pending = {step.name for step in plan.pending}
+    ends = [name for name, below in plan.stages_below().items() if not below]
+    reached = [name for name in ends if above[name] & readers and name in pending]
+    shortest = sorted(reached, key=lambda name: len(above[name] & pending))[:1]
+    return " ".join(["python -m pipelines run", *shortest])
 
 
 def check_known(image_id: str, known: Collection[str], where: str) -> None:

@@ -12,8 +12,6 @@ from torch import Tensor
 from stages.io.errors import InputError
 from stages.io.files import write_bytes, write_json
 
-WEIGHTS_FOLDER = Path("data/raw/weights")
-
 
 def save_weights(path: Path, state: Mapping[str, Tensor], params: Mapping[str, object]) -> None:
     """Write `state` to `path` (.pt) and `params` to the same name with .json, atomically."""
@@ -49,38 +47,3 @@ def read_weights_params(path: Path) -> dict[str, Any]:
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"{beside}: cannot be read: {error}") from error
     return content
-
-
-def initial_weights(name: str) -> dict[str, Tensor] | None:
-    """The backbone weights that params.yaml names.
-
-    Args:
-        name: "none" (random start), a file in data/raw/weights, or a torchvision enum value such
-            as "MobileNet_V2_Weights.IMAGENET1K_V1" (which torchvision may have to download).
-
-    Returns:
-        A state_dict in torchvision's naming, or None.
-
-    Raises:
-        InputError: no such file, or no such torchvision weights.
-    """
-    if name == "none":
-        return None
-    if "_Weights." in name:
-        from torchvision.models import get_weight  # takes a second, and few need it
-
-        try:
-            state: dict[str, Tensor] = dict(get_weight(name).get_state_dict(check_hash=True))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"weights: {name!r} is not a torchvision enum value") from error
-        except OSError as error:
-            raise InputError(f"weights: {name!r} could not be downloaded: {error}") from error
-        return state
-    if Path(name).name != name:
-        raise InputError(f"weights: {name!r} must be a file name inside {WEIGHTS_FOLDER}")
-    return read_weights(WEIGHTS_FOLDER / name)
-
-
-def initial_weights_files(name: str) -> tuple[Path, ...]:
-    """The file that `initial_weights(name)` reads in data/raw/weights, if it is one."""
-    return () if name == "none" or "_Weights." in name else (WEIGHTS_FOLDER / name,)

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.io.closure import import_closure
 from stages.io.errors import InputError
+from stages.io.files import MACHINE, explain_machine_error
 from stages.io.inputs import Inputs, Value, explain, is_edited_since_start, look_at
 from stages.io.plain_yaml import parse_plain, shorten
 
@@ -130,9 +131,9 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     stage's name; every other argument is a `Path`, `str` or `int` and becomes a required option
     (`dataset_root` is `--dataset-root`), or an optional one where it has a default. A path given as
     `@section.key` is the one that params.yaml holds there: so no shell ever sees its text.
-    An InputError becomes one line on stderr and exit code 1, and so does an input, the section or
-    the code that changed before the stage ended: DVC, which hashes them afterwards, would record
-    the outputs as made from what they are then.
+    An InputError, and what the machine refuses, becomes one line on stderr and exit code 1, and so
+    does an input, the section or the code that changed before the stage ended: DVC, which hashes
+    them afterwards, would record the outputs as made from what they are then.
     """
     name = stage.__name__
     hints = get_type_hints(stage)
@@ -171,6 +172,11 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         _check_unchanged(inputs, name)
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        print(f"{name}: {explain_machine_error(error)}", file=sys.stderr)
         raise SystemExit(1) from error
 
 

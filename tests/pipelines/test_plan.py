@@ -9,6 +9,7 @@ from pipelines.plan import Plan, State, Step, explain, make_plan
 from pipelines.result import Outcome, Result
 from pipelines.run import run_local
 from pipelines.schedule import Limits
+from pipelines.summary import final_outs
 from stages.io.errors import InputError
 from tests.pipelines.mini_repository import MiniRepository
 
@@ -152,6 +153,7 @@ def test_what_dvc_keeps_itself_is_no_step_and_blocks_when_it_is_missing(
     assert plan.by_name["last"].reason == "needs left"
     code, text = mini.run("run", "left", "--local")
     assert code == 1
+    assert text.startswith(f"left cannot be made: {expected}\n"), "said before the work"
     assert f"left was skipped: {expected}" in text
     refused = dvc(mini, "repro", "left")
     assert refused.returncode
@@ -187,6 +189,7 @@ def test_planning_changes_nothing(mini: MiniRepository) -> None:
 
 
 def test_a_broken_dvc_yaml_is_one_line(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / "dvc.yaml").write_text("stages:\n  a:\n    command: x\n")
     with pytest.raises(InputError, match=r"dvc\.yaml"):
@@ -250,3 +253,57 @@ def test_a_frozen_stage_is_unchanged_whatever_becomes_of_its_inputs(mini: MiniRe
         "last": State.UNCHANGED,
     }
     assert plan.by_name["left"].upstream == ()
+
+
+def test_missing_weights_block_the_stage_that_names_them_before_any_work(
+    mini: MiniRepository,
+) -> None:
+    path = mini.root / "params.yaml"
+    named = "left:\n  weights: imagenet.pth\n  backbone: mobilenet_v2\n"
+    path.write_text(path.read_text().replace("left:\n", named))
+    plan = make_plan(mini.root)
+    assert states(plan) == {
+        "first": State.MUST_RUN,
+        "left": State.BLOCKED,
+        "right": State.MUST_RUN,
+        "last": State.BLOCKED,
+    }
+    reason = plan.by_name["left"].reason
+    assert reason.startswith("left.weights: data/raw/weights/imagenet.pth is missing; put the file")
+    assert "'MobileNet_V2_Weights.IMAGENET1K_V1'" in reason
+    dvc_yaml = mini.root / "dvc.yaml"
+    text = dvc_yaml.read_text()
+    dvc_yaml.write_text(text.replace("    params: [first]", "    deps: [x]\n    params: [first]"))
+    reasons = [step.reason for step in make_plan(mini.root, ["last"]).steps]
+    assert reasons == ["x is missing", reason, "needs left"], "both at once"
+    dvc_yaml.write_text(text)
+    weights = mini.root / "data/raw/weights/imagenet.pth"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert states(make_plan(mini.root))["left"] is State.MUST_RUN
+
+
+def test_outside_git_one_line_says_what_to_type(mini: MiniRepository) -> None:
+    shutil.rmtree(mini.root / ".git")
+    for words in (("run", "--local"), ("status",)):
+        code, text = mini.run(*words)
+        assert code == 1
+        assert text.endswith("git init && git add -A && git commit -m start\n")
+        assert len(text.splitlines()) == 1
+
+
+def test_a_run_ends_with_what_its_last_stages_made() -> None:
+    steps = [
+        Step("alone", (), State.UNCHANGED, outs=("data/alone",)),
+        Step("start", (), State.UNCHANGED, outs=("data/start",)),
+        Step("masks", ("start",), State.UNCHANGED, outs=("data/masks/voc", "data/masks/a.json")),
+        *(
+            Step(f"score@{name}", ("start",), State.UNCHANGED, outs=(f"data/score/{name}.json",))
+            for name in "abcd"
+        ),
+    ]
+    assert final_outs(Plan(tuple(steps))) == {
+        "masks": ["data/masks/voc", "data/masks/a.json"],
+        "score": ["data/score"],
+    }
+    assert final_outs(Plan(tuple(steps[1:2]))) == {"start": ["data/start"]}

@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(paths: dict[
 def test_it_starts_from_the_named_weights_and_keeps_frozen_batch_norm(
     paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.io.checkpoints.WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("stages.io.pretrained.WEIGHTS_FOLDER", tmp_path)
     source = params_network()
     for part in source.backbone.modules():
         if isinstance(part, nn.BatchNorm2d):
@@ -110,7 +110,7 @@ def params_network() -> CamClassifier:
 def test_weights_that_do_not_fit_are_named(
     paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.io.checkpoints.WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("stages.io.pretrained.WEIGHTS_FOLDER", tmp_path)
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pt")
     message = r"classifier_train\.weights: 'other\.pt' does not fit resnet38d: .*Missing key"
     with pytest.raises(InputError, match=message) as caught:

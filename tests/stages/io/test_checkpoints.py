@@ -35,16 +35,3 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
         checkpoints.read_weights(tmp_path / "l.pt")
     with pytest.raises(InputError, match="no such weights file"):
         checkpoints.read_weights(tmp_path / "none.pt")
-
-
-def test_initial_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "WEIGHTS_FOLDER", tmp_path)
-    torch.save({"a": torch.ones(1)}, tmp_path / "mine.pth")
-    assert checkpoints.initial_weights("none") is None
-    found = checkpoints.initial_weights("mine.pth")
-    assert found is not None
-    assert found.keys() == {"a"}
-    with pytest.raises(InputError, match="must be a file name inside"):
-        checkpoints.initial_weights("../mine.pth")
-    with pytest.raises(InputError, match="not a torchvision enum value"):
-        checkpoints.initial_weights("No_Such_Weights.IMAGENET1K_V1")

@@ -1,4 +1,6 @@
+import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -254,3 +256,36 @@ def test_a_path_is_looked_up_in_params(tmp_path: Path, capsys: pytest.CaptureFix
         with pytest.raises(SystemExit):
             run(draw_stage, ["--images", f"@{key}", "--out", "o", "--params", str(file)])
         assert capsys.readouterr().err.endswith(f"{key}: expected a path, found {found}\n")
+
+
+def test_what_the_machine_refuses_is_one_line_and_a_mistake_of_ours_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_params(tmp_path, "draw_stage: {epochs: 3, learning_rate: 1}\n")
+    argv = ["--params", str(file), "--images", "a.parquet", "--out", str(tmp_path)]
+    errors = {
+        errno.ENOSPC: "No space left on device; ",
+        errno.EACCES: "Permission denied\n",
+        errno.ENOTDIR: "Not a directory\n",
+    }
+    for number, text in errors.items():
+        error = OSError(number, os.strerror(number), str(tmp_path / "x.bin"))
+        monkeypatch.setattr(sys.modules[__name__], "seen", Refusing(error))
+        with pytest.raises(SystemExit, match="1"):
+            run(draw_stage, argv)
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"draw_stage: {tmp_path / 'x.bin'}: {text}")
+        assert printed.count("\n") == 1
+    monkeypatch.setattr(sys.modules[__name__], "seen", Refusing(FileNotFoundError(2, "no", "x")))
+    with pytest.raises(FileNotFoundError):
+        run(draw_stage, argv)
+
+
+class Refusing:
+    """Takes the place of `seen`."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+
+    def append(self, entry: object) -> None:
+        raise self.error

@@ -1,10 +1,12 @@
+import errno
 import json
 import os
+import pickle
 from pathlib import Path
 
 import pytest
 
-from stages.io.files import write_bytes, write_json
+from stages.io.files import explain_machine_error, write_bytes, write_json
 
 
 def test_folders_are_made_and_files_replaced(tmp_path: Path) -> None:
@@ -37,3 +39,19 @@ def test_json_is_indented_and_ends_with_a_newline(tmp_path: Path) -> None:
     assert text.endswith("}\n")
     assert text.splitlines()[1] == '  "b": 1,'
     assert json.loads(text) == {"a": [1.5], "b": 1}
+
+
+def test_a_full_disk_names_the_file_and_what_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_bytes(tmp_path / "new" / "a.bin", b"a")
+    text = explain_machine_error(pickle.loads(pickle.dumps(caught.value)))  # as from a worker
+    assert text.startswith(f"{tmp_path / 'new' / 'a.bin'}: No space left on device; ")
+    assert text.endswith(f" MB are free in {tmp_path / 'new'}")
+    assert not list((tmp_path / "new").iterdir())
