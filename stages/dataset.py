@@ -17,7 +17,6 @@ import csv
 import hashlib
 import io
 import shutil
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,7 +33,6 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from tqdm import tqdm
 
 from stages.io.coco import decode_segmentation, read_coco
 from stages.io.command import run
@@ -45,6 +43,7 @@ from stages.io.images import decode_image
 from stages.io.masks import UNKNOWN, LabelMap, encode_label_map, encode_rle, read_label_map
 from stages.io.orientation import stored_layout, upright_box, upright_map
 from stages.io.parallel import default_workers
+from stages.io.progress import counted
 from stages.io.sources import Source, SourceBox, SourceImage
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
 from stages.io.voc import read_voc
@@ -126,12 +125,8 @@ def _check_all(
     with warnings.catch_warnings(), ThreadPoolExecutor(default_workers()) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            bar = tqdm(total=len(listed), desc="dataset", disable=not sys.stderr.isatty())
-            checked = []
-            for entry in pool.map(check, listed):
-                checked.append(entry)
-                bar.update()
-            return checked
+            checked = pool.map(check, listed)
+            return list(counted(checked, "dataset", "images", total=len(listed)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

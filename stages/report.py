@@ -30,6 +30,7 @@ from stages.io.pictures import (
     shrink_labels,
     with_boxes,
 )
+from stages.io.progress import counted
 from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
 from stages.io.scores import IMAGE_SCORES, read_class_names, read_truth
 from stages.io.tables import read_rows
@@ -165,7 +166,7 @@ def report(
             "scores": {name: per_image[name].get(image_id) for name in sources},
             "by_hand": image_id in human,
         }
-        for image_id in chosen
+        for image_id in counted(chosen, "report", "images")
     ]
     network = {key: _read_json(deeplab_eval / f"{key}.json") for key in ("a2gnn", "ground_truth")}
     every = {name: _headline(score) for name, score in scores.items()}

@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -129,6 +128,8 @@ class Count:
         if self._prints and self._is_time_for_a_line(now):
             self._said = now
             print(self._line(now), file=sys.stderr, flush=True)
+        if last:
+            self._bar.close()
 
     def _is_time_for_a_line(self, now: float) -> bool:
         tenths = [10 * count // max(self._total, 1) for count in (self._done - 1, self._done)]
@@ -144,14 +145,6 @@ class Count:
             return f"{self._stage}: {self._progress(now)}"
         taken = in_words(now - self._began)
         return f"{self._stage}: {self._done} of {self._total} {self._unit} in {taken}"
-
-    def __enter__(self) -> "Count":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()
 
 
 def counted(
@@ -169,10 +162,10 @@ def counted(
     if total is None:
         assert isinstance(items, Sized)
         total = len(items)
-    with Count(stage, total, unit, done=done) as count:
-        for item in items:
-            yield item
-            count.step()
+    count = Count(stage, total, unit, done=done)
+    for item in items:
+        yield item
+        count.step()
 
 
 def is_progress_line(line: str) -> bool:
