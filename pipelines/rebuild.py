@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.params import check_sections, check_values
 from pipelines.plan import Plan, make_plan
+from pipelines.progress import showing_bars
 from pipelines.result import Result
 from pipelines.run import Runner, stopping_on_signals
 from pipelines.schedule import Limits, default_limits
@@ -66,7 +67,7 @@ def rebuild(
             return Rebuilt(plan, {})
         check_values(sections, Path("params.yaml"))
         runner = Runner(root, pull=pull)
-        with stopping_on_signals(runner):
+        with stopping_on_signals(runner), showing_bars(root, runner.running):
             results = engine(plan, runner, default_limits(jobs), print_result)
     print_summary(root, plan, results, time.monotonic() - began, resume)
     return Rebuilt(plan, results)

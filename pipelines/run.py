@@ -17,8 +17,10 @@ from types import FrameType
 from pipelines import leash
 from pipelines.journal import keep_run, read_code
 from pipelines.plan import Plan, State, Step
+from pipelines.progress import has_bars
 from pipelines.result import Outcome, Result
 from pipelines.schedule import Limits, Schedule, skipped
+from stages.io.progress import is_progress_line
 
 LOGS = Path(".seedmask/logs")
 #: What DVC says to someone who typed its command, and of __init__.py files; noise here.
@@ -39,6 +41,7 @@ class Runner:
         self.stopped: int | None = None  # the signal that stopped it
         self._code = read_code(root)
         self._running: dict[str, subprocess.Popen[str]] = {}
+        self._began: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def execute(self, step: Step, log: Callable[[str], None]) -> Result:
@@ -85,6 +88,12 @@ class Runner:
             reason = f"not done in time: meta.timeout is {limit} s"
         return Result(step.name, Outcome.FAILED, seconds, reason, tuple(lines))
 
+    def running(self) -> dict[str, float]:
+        """The stages at work, and how many seconds each has been."""
+        now = time.monotonic()
+        with self._lock:
+            return {name: now - began for name, began in self._began.items()}
+
     def stop(self, number: int) -> None:
         """End every running stage now, with all its processes."""
         with self._lock:
@@ -110,6 +119,7 @@ class Runner:
                 start_new_session=True,
             )
             self._running[name] = process
+            self._began[name] = time.monotonic()
         threading.Thread(target=_end_group_with, args=[process.pid], daemon=True).start()
         return process
 
@@ -137,6 +147,7 @@ class Runner:
         process.wait()
         with self._lock:
             del self._running[name]
+            del self._began[name]
 
 
 def run_local(
@@ -179,7 +190,11 @@ def run_local(
 
 
 def _printer(name: str) -> Callable[[str], None]:
-    return lambda line: print(f"[{name}] {line}", flush=True)
+    def show(line: str) -> None:
+        if not (has_bars() and is_progress_line(line)):
+            print(f"[{name}] {line}\n", end="", flush=True)  # in one write, as others print too
+
+    return show
 
 
 @contextmanager
