@@ -54,7 +54,7 @@ def showing_bars(root: Path, running: Callable[[], Mapping[str, float]]) -> Iter
         transient=True,
     )
     with live, ExitStack() as stack:
-        for handler in logging.getLogger("prefect").handlers:
+        for handler in logging.getLogger().handlers:
             if isinstance(getattr(handler, "console", None), Console):
                 stack.enter_context(_logging_above(handler, console))
         yield
@@ -72,7 +72,7 @@ def bars(running: Mapping[str, float], told: Mapping[str, Progress]) -> Table:
 
 @contextmanager
 def _logging_above(handler: Any, console: Console) -> Iterator[None]:
-    """Prefect's console handler writes to the terminal behind our back otherwise."""
+    """Prefect's handler writes to the terminal itself; here through the console of the bars."""
 
     def is_news(record: logging.LogRecord) -> bool:
         return not is_progress_line(record.getMessage())

@@ -40,6 +40,7 @@ def rebuild(
     pull: bool,
     resume: str,
     prepare: Callable[[], object] = lambda: None,
+    publish: Callable[[Plan], object] = lambda plan: None,
 ) -> Rebuilt:
     """Run what must run, and print it.
 
@@ -52,6 +53,7 @@ def rebuild(
         pull: from DVC's remote what it has, instead of making it.
         resume: the command that goes on after a failure.
         prepare: is called before anything is read, when no other run can be in the way.
+        publish: is called at the end, when params.yaml is still that of this run.
 
     Raises:
         InputError: a target, dvc.yaml or params.yaml is wrong, or another run holds the workspace.
@@ -64,10 +66,12 @@ def rebuild(
         if not plan.pending:
             print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")
             print_ladder(root, plan)
+            publish(plan)
             return Rebuilt(plan, {})
         check_values(sections, Path("params.yaml"))
         runner = Runner(root, pull=pull)
         with stopping_on_signals(runner), showing_bars(root, runner.running):
             results = engine(plan, runner, default_limits(jobs), print_result)
+        publish(plan)
     print_summary(root, plan, results, time.monotonic() - began, resume)
     return Rebuilt(plan, results)

@@ -11,6 +11,7 @@ class Outcome(StrEnum):
     RESTORED = "Restored"  # an earlier run had the same inputs; its outputs came from DVC's cache
     COMPLETED = "Completed"
     FAILED = "Failed"
+    STOPPED = "Stopped"  # it was at work when the run was stopped
     SKIPPED = "Skipped"  # something above it failed, is missing, or the run was stopped
 
 

@@ -55,7 +55,7 @@ class Runner:
             return Result(step.name, Outcome.SKIPPED, reason=step.reason)
         result = self._attempt(step, log)
         for attempt in range(step.meta.retries):
-            if result.outcome is not Outcome.FAILED or self.stopped is not None:
+            if result.outcome is not Outcome.FAILED:
                 break
             log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
             result = self._attempt(step, log)
@@ -83,7 +83,10 @@ class Runner:
         seconds = time.monotonic() - began
         if self.stopped is None and not late.is_set() and process.returncode == 0:
             return Result(step.name, _outcome_of(step.name, lines), seconds)
-        reason = "stopped" if self.stopped is not None else _exit_reason(process.returncode)
+        if self.stopped is not None:
+            reason = signal.Signals(self.stopped).name
+            return Result(step.name, Outcome.STOPPED, seconds, reason)
+        reason = _exit_reason(process.returncode)
         if late.is_set():
             reason = f"not done in time: meta.timeout is {limit} s"
         return Result(step.name, Outcome.FAILED, seconds, reason, tuple(lines))
@@ -214,8 +217,8 @@ def _after(seconds: float | None, act: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def stopping_on_signals(runner: Runner) -> Iterator[None]:
-    """SIGINT and SIGTERM end the running stages first, then do what they did before."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """SIGINT, SIGTERM and SIGHUP end the running stages first, then do what they did before."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: FrameType | None) -> None:

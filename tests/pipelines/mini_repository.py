@@ -20,6 +20,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from stages.io.command import run
 from stages.io.files import write_bytes
+from stages.io.progress import counted
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -34,7 +35,7 @@ def {name}(params: Params, source: Path | None = None, out: Path | None = None) 
     text = source.read_text() if source else ""
     print("{name} starts in", os.getpid(), flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    for part in range(5):
+    for part in counted(range(5), "{name}", "parts"):
         time.sleep(params.seconds / 5)
         write_bytes(out / f"{{part}}.txt", f"{{text}}{name} {{params.value}} {{part}}\\n".encode())
     if params.fail:
