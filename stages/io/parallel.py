@@ -191,7 +191,7 @@ def _on_dask(
         raise InputError(f"{DASK}: needs Dask: pip install distributed") from error
     try:
         client = Client(address, timeout="20s")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without a certificate
         raise InputError(f"{DASK}: no Dask scheduler at {address}: {error}") from error
     stats: dict[int, Mapping[str, float]] = {}
     with client:
