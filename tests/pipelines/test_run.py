@@ -396,31 +396,33 @@ def test_numbers_of_one_run_go_with_it(mini: MiniRepository) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_numbers_of_a_killed_run_go_when_the_next_begins(mini: MiniRepository, seed: int) -> None:
+#: Takes numbers of its own and is killed after so many of the files that this writes.
+KILLED = """
+import os, sys
+from pathlib import Path
+from pipelines import workspace
+from stages.io.files import write_bytes
+left = int(sys.argv[1])
+def write(path, content):
+    global left
+    if not left:
+        os._exit(9)
+    left -= 1
+    write_bytes(path, content)
+with workspace.holding_workspace(Path()):
+    workspace.write_bytes = write
+    workspace.lend_params(Path(), Path("params.yaml").read_text().replace("value: 1", "value: 7"))
+    os._exit(9)
+"""
+
+
+def test_numbers_of_a_killed_run_go_when_the_next_begins(mini: MiniRepository) -> None:
     path = mini.root / "params.yaml"
     before = path.read_bytes()
-    writes = random.Random(seed).sample(range(4), 2)
-    for last in writes:  # killed after so many of the files that it writes
-        script = (
-            "import os, sys\n"
-            "from pathlib import Path\n"
-            "from pipelines import workspace\n"
-            "from stages.io.files import write_bytes\n"
-            "left = [int(sys.argv[1])]\n"
-            "def write(path, content):\n"
-            "    if not left[0]: os._exit(9)\n"
-            "    left[0] -= 1\n"
-            "    write_bytes(path, content)\n"
-            "with workspace.holding_workspace(Path()):\n"
-            "    workspace.write_bytes = write\n"
-            "    text = Path('params.yaml').read_text().replace('value: 1', 'value: 7', 1)\n"
-            "    workspace.lend_params(Path(), text)\n"
-            "    os._exit(9)\n"
-        )
-        command = [sys.executable, "-c", script, str(last)]
+    for writes in range(4):
+        command = [sys.executable, "-c", KILLED, str(writes)]
         assert subprocess.run(command, cwd=mini.root, check=False).returncode == 9
-        assert (path.read_bytes() != before) == (last == 3)
+        assert (path.read_bytes() != before) == (writes == 3)
         with holding_workspace(mini.root):
             assert path.read_bytes() == before
 
