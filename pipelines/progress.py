@@ -46,7 +46,7 @@ def showing_bars(root: Path, running: Callable[[], Mapping[str, float]]) -> Iter
     if not has_bars():
         yield
         return
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)  # log lines as they are
     live = Live(
         console=console,
         get_renderable=lambda: bars(running(), running_stages(root)),

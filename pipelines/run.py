@@ -42,7 +42,7 @@ class Runner:
         self._code = read_code(root)
         self._running: dict[str, subprocess.Popen[str]] = {}
         self._began: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while its thread looks at `running`
 
     def execute(self, step: Step, log: Callable[[str], None]) -> Result:
         """Run one stage to its end; `log` gets every line it prints.

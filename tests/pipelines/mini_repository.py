@@ -1,9 +1,12 @@
 """A small repository of our shape, with stages that take a fraction of a second."""
 
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -119,6 +122,27 @@ class MiniRepository:
         process = self.start(*arguments)
         text, _ = process.communicate(timeout=120)
         return process.returncode, text
+
+    def run_on_terminal(self, *arguments: str) -> tuple[int, list[str]]:
+        """The exit code, and all rows that stood on the screen at some time, without colours."""
+        terminal, end = pty.openpty()
+        termios.tcsetwinsize(end, (30, 120))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines", *arguments],
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=end,
+            stderr=end,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        os.close(end)
+        shown = b""
+        with suppress(OSError):  # its other end is closed
+            while True:
+                shown += os.read(terminal, 4096)
+        os.close(terminal)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+        return process.wait(), re.split(r"[\r\n]+", text)
 
     def outputs(self) -> dict[str, str]:
         """All files below data/ that stages made."""

@@ -82,6 +82,20 @@ def test_one_task_run_per_stage_with_its_name_and_state(
     assert (code, text.count("] Completed in")) == (0, 2)
 
 
+def test_what_prefect_logs_stands_above_the_bars(mini: MiniRepository, server: Server) -> None:
+    mini.set("first", "seconds", 6.0)
+    code, screen = mini.run_on_terminal("run", "first")
+    assert code == 0, screen
+    assert any(
+        re.search(r"^first +\S+ +2 of 5 parts, .* left \(\d+ s so far\)", row) for row in screen
+    )
+    assert any(re.search(r"^\S+ \| INFO .* first starts in \d+ *$", row) for row in screen)
+    assert not any("so far)" in row and "INFO" in row for row in screen)
+    assert not any("INFO" in row and "2 of 5 parts" in row for row in screen), "the bar says it"
+    lines = [entry["message"] for entry in server.find("logs")]
+    assert any(line.startswith("first: 2 of 5 parts, ") for line in lines)
+
+
 def test_what_is_up_to_date_needs_no_server(
     mini: MiniRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,10 @@
 import os
-import pty
 import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -347,7 +345,7 @@ def test_on_a_terminal_each_running_stage_has_a_bar_below_what_is_printed(
     mini.run("run", "first", "--local")
     for name in ("left", "right"):
         mini.set(name, "seconds", 8.0)
-    code, screen = run_on_terminal(mini, "run", "left", "right", "--local")
+    code, screen = mini.run_on_terminal("run", "left", "right", "--local")
     assert code == 0
     rows = [re.findall(r"(left|right) +\S+ +([1-5]) of 5 parts, 0\.\d+/s", row) for row in screen]
     shown = {pair for row in rows for pair in row}
@@ -358,28 +356,6 @@ def test_on_a_terminal_each_running_stage_has_a_bar_below_what_is_printed(
         assert not any(row.startswith(f"[{name}] {name}: ") for row in screen), "the bar says it"
         log = (mini.root / ".seedmask/logs" / f"{name}.log").read_text()
         assert f"{name}: 3 of 5 parts, " in log
-
-
-def run_on_terminal(mini: MiniRepository, *arguments: str) -> tuple[int, list[str]]:
-    """The exit code, and all that stood on the screen at some time, without colours."""
-    terminal, end = pty.openpty()
-    termios.tcsetwinsize(end, (30, 120))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines", *arguments],
-        cwd=mini.root,
-        stdin=subprocess.DEVNULL,
-        stdout=end,
-        stderr=end,
-        env={**os.environ, "TERM": "xterm"},
-    )
-    os.close(end)
-    shown = b""
-    with suppress(OSError):  # its other end is closed
-        while True:
-            shown += os.read(terminal, 4096)
-    os.close(terminal)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    return process.wait(), re.split(r"[\r\n]+", text)
 
 
 def edited(mini: MiniRepository, value: int) -> str:
