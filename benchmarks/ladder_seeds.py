@@ -3,7 +3,8 @@
 python -m benchmarks.ladder_seeds --seeds 0 1 2 [--folder FOLDER] [section.key=value ...]
 
 Every section that has a seed gets the same one, so data, networks and labels are all drawn anew.
-Clones are kept in FOLDER, and a second call only measures what is there.
+Clones are kept in FOLDER, and a second call only measures what is there. The rows "..., free" are
+those of labels whose classes are not kept inside their own boxes, made of the same probabilities.
 """
 
 import argparse
@@ -18,7 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.line import Line
 from stages.io.command import read_params_file
+
+#: What the labels are made of where classes are kept inside their boxes; the CRF does so for all.
+SOURCES = {
+    "grabcut": "grabcut_seeds/labels",
+    "fused": "seeds_fuse/fused",
+    "confident": "seeds_fuse/confident",
+    "walk": "walk_label/maps",
+    "a2gnn": "a2gnn_label/maps",
+}
 
 
 def run_seed(clone: Path, seed: int, overrides: Sequence[str]) -> float:
@@ -53,6 +64,26 @@ def read_ladder(clone: Path) -> dict[str, dict[str, float]]:
     return rows
 
 
+def read_free_ladder(clone: Path, out: Path) -> dict[str, dict[str, float]]:
+    """The mIoU of every label source with its classes wherever they are likeliest.
+
+    Args:
+        clone: of a finished run.
+        out: folder for the labels.
+    """
+    line = Line(clone)
+    instances = line.data / "dataset/instances.parquet"
+    rows = {}
+    for name, source in SOURCES.items():
+        ways: dict[str, dict[str, object]] = {f"{name}_crf": {"inside_boxes": False}}
+        if source.endswith("/maps"):  # the labels of the others are not kept inside boxes
+            ways[name] = {"inside_boxes": False, "iterations": 0}
+        for row, changes in ways.items():
+            miou = line.measure(instances, line.data / source, out / row, **changes)
+            rows[f"{row}, free"] = {"miou": miou}
+    return rows
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -63,8 +94,10 @@ def main() -> None:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="ladder-"))
     ladders = []
     for seed in arguments.seeds:
-        seconds = run_seed(folder / f"seed{seed}", seed, arguments.overrides)
-        ladders.append(read_ladder(folder / f"seed{seed}"))
+        clone = folder / f"seed{seed}"
+        seconds = run_seed(clone, seed, arguments.overrides)
+        free = read_free_ladder(clone, folder / f"free{seed}")
+        ladders.append(read_ladder(clone) | free)
         print(f"seed {seed}: {seconds:.0f} s", flush=True)
     header = "".join(f"{f'seed {seed}':>9}" for seed in arguments.seeds)
     for field in ("miou", "miou_crf", "precision", "coverage"):

@@ -388,11 +388,11 @@ def train_network(
 def dropout_mask(nodes: int, settings: Settings, generator: torch.Generator) -> Tensor:
     """[nodes, hidden] of 0 and 1 / (1 - dropout), the next one of the generator.
 
-    A byte decides on each value, so that the probability is rounded to 1/256.
+    A byte decides on each value, so that the probability is rounded to 1/256, at most 255/256.
     """
     total = nodes * settings.hidden
     words = torch.empty(-(-total // 8), dtype=torch.int64, device=generator.device)
     drawn = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
-    dropped = round(256 * settings.dropout)
+    dropped = min(round(256 * settings.dropout), 255)
     kept = (drawn[:total] >= dropped).reshape(nodes, settings.hidden)
     return kept / (1 - dropped / 256)

@@ -291,8 +291,9 @@ def graph_edges(features: Tensor, offsets: Sequence[Offset], threshold: float) -
 def node_features(maps: Sequence[Tensor]) -> Tensor:
     """Eq. 15: the features of every node, made to sum to 1.
 
-    Negative features are cut to 0: a sum that can vanish is no measure, and attention by cosine
-    (eq. 18) expects features without sign, as ResNet-38's are after their ReLU.
+    # differs from the paper: negative features are cut to 0. A sum that can vanish is no measure,
+    # and attention by cosine (eq. 18) expects features without sign, as ResNet-38's are after
+    # their ReLU.
 
     Args:
         maps: feature maps of one image, (C_k, h, w) each.

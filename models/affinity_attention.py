@@ -133,8 +133,9 @@ def attention_weights(
 ) -> Tensor:
     """P of eq. 18, one softmax over S(i) in each row.
 
-    The public code also masks neighbours of negative cosine; the paper does not. Behind a ReLU
-    no cosine is negative.
+    The public code masks neighbours of negative cosine instead of dropping their edge. Behind a
+    ReLU no cosine is negative, but it is 0 where features share no channel, and for nodes without
+    features: eq. 18 leaves the edge out there, the public code counts it.
 
     Args:
         hidden: [N, F].
@@ -203,8 +204,8 @@ class _AttentionWeights(torch.autograd.Function):
         cosine = dots.div_(outer.add_(EPSILON)).index_select(0, neighbours.pair)
         gate = cosine.sign().clamp_(min=0)  # [c > 0]
         exponent = gate.mul_(neighbours.affinity).mul_(beta).addcmul_(cosine, weight)
-        # no score is above |w| + beta, and a node's own is close to it: nothing over- or underflows
-        exponent = exponent.sub_(weight.abs() + beta).exp_()
+        highest = torch.segment_reduce(exponent, "max", offsets=neighbours.starts.long())
+        exponent = exponent.sub_(highest.index_select(0, neighbours.rows)).exp_()
         totals = _row_sums(exponent, neighbours)
         weights = exponent.div_(totals.index_select(0, neighbours.rows))
         ctx.save_for_backward(hidden, weight, norms, cosine, weights)

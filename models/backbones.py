@@ -2,8 +2,7 @@
 
 A backbone takes RGB in [0, 1] and normalises it itself, so that no caller can forget to. Its
 strided 3x3 convolutions (padding 1) sample an image at pixels 0, s, 2s, ...; `cell_features` shifts
-the image so that feature (i, j) is centred on the cell it stands for (the public code stretches
-instead, which moves borders by up to half a cell).
+the image so that feature (i, j) is centred on the cell it stands for.
 """
 
 from collections.abc import Mapping
@@ -143,6 +142,9 @@ def cell_features(backbone: Backbone, images: Tensor) -> list[Tensor]:
     The image is extended by half a cell at the top and left (edge pixels repeated), which moves the
     sampling points to the cells' centres (to within half a pixel), and by what is missing at the
     bottom and right; the extra first row and column are dropped.
+
+    # differs from the paper, which does not say where a feature lies; the public code stretches the
+    # map over the image instead, which moves borders by up to half a cell.
 
     Args:
         backbone: stride s.

@@ -4,8 +4,8 @@
 for all; the public code drops seeds of negative cosine, which a ReLU network does not have. Here
 the sign test has its origin between the two alternatives: a seed stays if its feature has a larger
 cosine with the prototype of its box than with that of the background. Labels of other classes in
-the box stay (eq. 28 erases them), no box loses more than half of its seeds, and every check starts
-from the original seeds.
+the box stay (eq. 28 erases them), a box gives up at most half of the cells that hold its seeds
+(which may hold more than half of the seeds), and every check starts from the original seeds.
 """
 
 from collections.abc import Sequence

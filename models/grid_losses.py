@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from models.affinity_attention import compressed_rows
 
-NEGLIGIBLE = 1e-6  # kernel values below are dropped; they hold less than 1e-6 of its sum
+NEGLIGIBLE = 1e-6  # kernel values below are dropped; a row of N loses less than N times this
 
 
 def interpolation_matrix(cells: int, pixels: int, stride: int, dtype: torch.dtype) -> Tensor:
@@ -80,7 +80,7 @@ def colour_kernel(
 ) -> Tensor:
     """G of eq. 13 over all pairs of nodes, as a sparse matrix; values below 1e-6 are left out.
 
-    The norms are squared, as in the public code: a Gaussian.
+    # differs from the paper: squared norms, as in every Gaussian and in the public code
 
     Args:
         colours: [N, 3] normalised RGB of the cells.
@@ -119,7 +119,9 @@ def colour_kernel(
 def regularized_loss(probabilities: Tensor, kernel: Tensor) -> Tensor:
     """Eq. 22, read as Potts: the mean over nodes of sum_b G_ab (1 - <O_a, O_b>).
 
-    As printed, over all pairs of classes, it is a constant; the public code has this reading.
+    # differs from the paper: as printed, over all pairs of classes, it is a constant, so only pairs
+    # of different classes count; and a sum over the nodes would grow with the image, so it is their
+    # mean. The public code does both.
 
     Args:
         probabilities: [N, C].

@@ -70,6 +70,12 @@ class ConfusionMatrix:
         """Bool [C]: the class occurs in the truth or in the predictions."""
         return self._unions() > 0
 
+    @property
+    def held(self) -> npt.NDArray[np.bool_]:
+        """Bool [C]: the class occurs in the truth."""
+        held: npt.NDArray[np.bool_] = self.counts.sum(axis=1) > 0
+        return held
+
     def iou(self) -> Scores:
         """Intersection over union per class, in [0, 1]; NaN where the class is not `present`."""
         return _ratio(self._hits(), self._unions())
@@ -94,6 +100,17 @@ class ConfusionMatrix:
         iou = self.iou() if labels is None else self.iou()[np.asarray(labels, dtype=np.intp)]
         known = iou[~np.isnan(iou)]
         return float(known.mean()) if len(known) else float("nan")
+
+    def held_miou(self) -> float:
+        """Mean IoU over the classes that the truth holds: what single images are ranked by.
+
+        A class that is predicted where the truth of an image has none of it would count as 0,
+        however few its pixels; those are missed by the classes that are there all the same.
+
+        Returns:
+            NaN when the truth holds no class.
+        """
+        return self.miou(np.flatnonzero(self.held))
 
     def precision(self) -> float:
         """Share of the labelled pixels that are right; NaN when none is labelled."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.ops.boxes import BoxTuple, pixel_box
+from models.ops.boxes import BoxTuple, outside_boxes, pixel_box
 
 Labels = npt.NDArray[np.uint8]
 UNKNOWN = np.uint8(255)
@@ -25,7 +25,7 @@ def box_seeds(labels: Labels, boxes: Sequence[BoxTuple]) -> Labels:
 
     Args:
         labels: GrabCut's labels, 0 on its background inside the boxes too, which eq. 2 makes
-            unknown.
+            unknown; 255 stays.
         boxes: the boxes of the image.
     """
     inside = ~outside_boxes(boxes, (labels.shape[0], labels.shape[1]))
@@ -156,12 +156,3 @@ def with_inner_background(fused: Labels, grabcut: Labels, calm: npt.NDArray[np.b
         calm: bool [H, W], where no class is activated.
     """
     return np.where((fused == UNKNOWN) & (grabcut == 0) & calm, np.uint8(0), fused)
-
-
-def outside_boxes(boxes: Sequence[BoxTuple], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Bool [H, W]: true where no box is."""
-    outside = np.ones(size, dtype=bool)
-    for box in boxes:
-        x0, y0, x1, y1 = pixel_box(box, size)
-        outside[y0:y1, x0:x1] = False
-    return outside

@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use = commands.add_parser("use", help="write params.yaml from a preset")
     use.add_argument("preset", help="a file in presets/, such as default")
     use.add_argument("override", nargs="*", help="section.key=value")
+    use.add_argument("--wait", action="store_true", help="for a run in this workspace")
 
     for name, text in (
         ("freeze", "keep what stages made, whatever becomes of their inputs"),
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         freeze = commands.add_parser(name, help=text)
         freeze.add_argument("stage", nargs="+", help="as in dvc.yaml")
+        freeze.add_argument("--wait", action="store_true", help="for a run in this workspace")
 
     memo = commands.add_parser("memo", help="the kept results of single images")
     kinds = memo.add_subparsers(dest="kind", required=True)
@@ -53,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify = kinds.add_parser("verify", help="compute a sample again and compare byte for byte")
     verify.add_argument("target", nargs="*", help="as for run")
     verify.add_argument("--share", type=_share, default=0.01, help="of the results; default 0.01")
+
+    whole = commands.add_parser("verify", help="hash all that is kept: cache, data/, memo ...")
+    whole.add_argument("target", nargs="*", help="stages; default: all, and all of DVC's cache")
+    whole.add_argument("--drop", action="store_true", help="remove what is bad; `run` mends it")
 
     pipelines.review.commands.add_parsers(commands)
 
@@ -72,13 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "status":
             return status_command(arguments.target)
         if arguments.command == "use":
-            return use_command(arguments.preset, arguments.override)
+            return use_command(arguments.preset, arguments.override, wait=arguments.wait)
         if arguments.command in ("freeze", "unfreeze"):
-            return freeze_command(arguments.stage, frozen=arguments.command == "freeze")
+            is_frozen = arguments.command == "freeze"
+            return freeze_command(arguments.stage, frozen=is_frozen, wait=arguments.wait)
         if arguments.command == "memo":
             if arguments.kind == "gc":
                 return sweep_command(arguments.days, arguments.gigabytes)
-            return verify_command(arguments.target, arguments.share)
+            return verify_memo_command(arguments.target, arguments.share)
+        if arguments.command == "verify":
+            return verify_command(arguments.target, drop=arguments.drop)
         return deps_command(fix=arguments.fix)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -149,22 +158,26 @@ def status_command(targets: Sequence[str]) -> int:
     return 0
 
 
-def use_command(preset: str, overrides: Sequence[str]) -> int:
+def use_command(preset: str, overrides: Sequence[str], *, wait: bool) -> int:
     """`use`: write params.yaml and say what differs from the default."""
     from pipelines.presets import use_preset
+    from pipelines.workspace import holding_workspace
 
-    changes = use_preset(ROOT, preset, overrides)
+    with holding_workspace(ROOT, wait=wait):
+        changes = use_preset(ROOT, preset, overrides)
     print(f"params.yaml is preset {preset!r}" + (" with:" if changes else "."))
     for line in changes:
         print(f"  {line}")
     return 0
 
 
-def freeze_command(names: Sequence[str], *, frozen: bool) -> int:
+def freeze_command(names: Sequence[str], *, frozen: bool, wait: bool) -> int:
     """`freeze` and `unfreeze`: write it in dvc.yaml."""
     from pipelines.freeze import freeze
+    from pipelines.workspace import holding_workspace
 
-    freeze(ROOT, names, frozen=frozen)
+    with holding_workspace(ROOT, wait=wait):
+        freeze(ROOT, names, frozen=frozen)
     return 0
 
 
@@ -180,11 +193,20 @@ def sweep_command(days: float, gigabytes: float | None) -> int:
     return 0
 
 
-def verify_command(targets: Sequence[str], share: float) -> int:
+def verify_memo_command(targets: Sequence[str], share: float) -> int:
     """`memo verify`: 1 when a kept result is another than the one computed now."""
     from pipelines.memo import verify
 
     return 0 if verify(ROOT, targets, share) else 1
+
+
+def verify_command(targets: Sequence[str], *, drop: bool) -> int:
+    """`verify`: 1 when something is bad and stays."""
+    from pipelines.verify import print_verified, verify
+
+    verified = verify(ROOT, targets, drop=drop)
+    print_verified(verified, " ".join(["python -m pipelines verify", *targets]), drop=drop)
+    return 1 if verified.bad and not drop else 0
 
 
 def deps_command(*, fix: bool) -> int:

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from stages.io.errors import InputError
 from stages.io.files import write_bytes
 
 KEPT = Path(".seedmask/fingerprints.json")
@@ -48,9 +49,15 @@ class Fingerprints:
             return False
 
     def status(self, out: Any) -> dict[str, str]:
-        """DVC's status of an output or dependency; empty when it is as recorded."""
+        """DVC's status of an output or dependency; empty when it is as recorded.
+
+        Raises:
+            InputError: a folder holds what DVC would wait for or follow without end.
+        """
         value = out.hash_info.value if out.hash_info else None
         path = Path(out.fs_path)
+        if path.is_dir():
+            self._look(path)
         if not isinstance(value, str) or not value.endswith(".dir") or not path.is_dir():
             return dict(out.status())
         is_cached = not out.use_cache or self.is_cached(value)
@@ -94,8 +101,13 @@ class Fingerprints:
         return found
 
 
-def _files(folder: str, below: str) -> Iterator[str]:
-    """Name, inode, size and time of every file, as DVC's own state has them, in a fixed order."""
+def _files(folder: str, below: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+    """Name, inode, size and time of every file, as DVC's own state has them, in a fixed order.
+
+    `above` holds device and inode of the folders that this one lies in.
+    """
+    own = Path(folder).stat()
+    above = (*above, (own.st_dev, own.st_ino))
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{below}{entry.name}"
@@ -104,7 +116,15 @@ def _files(folder: str, below: str) -> Iterator[str]:
             except FileNotFoundError:  # a link whose file the cache has lost
                 yield f"{name}\0lost\n"
                 continue
+            except OSError as error:  # a link to itself
+                raise InputError(f"{entry.path}: {error.strerror}; remove it") from error
             if stat.S_ISDIR(status.st_mode):
-                yield from _files(entry.path, f"{name}/")
+                if (status.st_dev, status.st_ino) in above:
+                    found = "a link to a folder that it lies in, which DVC would follow"
+                    raise InputError(f"{entry.path}: {found}; remove it")
+                yield from _files(entry.path, f"{name}/", above)
+            elif not stat.S_ISREG(status.st_mode):
+                found = "a pipe, socket or device, which DVC would wait for"
+                raise InputError(f"{entry.path}: {found}; remove it")
             else:
                 yield f"{name}\0{status.st_ino}\0{status.st_size}\0{status.st_mtime_ns}\n"

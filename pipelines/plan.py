@@ -17,6 +17,7 @@ from dvc_data.hashfile.meta import Meta
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
+from pipelines.dvc_private import refuse_damaged_lists
 from pipelines.fingerprints import Fingerprints
 from stages.io.errors import InputError
 
@@ -66,6 +67,8 @@ class Step:
         meta: how to run it.
         command: what DVC starts.
         outs: the paths of its outputs, as dvc.lock has them.
+        deps: the paths that it reads, in the same form.
+        params: the parameters that it reads: (file, dotted key).
     """
 
     name: str
@@ -75,6 +78,8 @@ class Step:
     meta: Directions = field(default_factory=Directions)
     command: str = ""
     outs: tuple[str, ...] = ()
+    deps: tuple[str, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
     Raises:
         InputError: an unknown target, or a dvc.yaml that DVC cannot read.
     """
+    refuse_damaged_lists()
     try:
         with Repo(str(root), _wait_for_lock=True) as repo:
             return _plan(repo, root, targets)
@@ -129,7 +135,7 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         else tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
         for name, stage in stages.items()
     }
-    order = list(_ordered(_resolve(targets, list(stages)), upstream))
+    order = list(_ordered(resolve_targets(targets, list(stages)), upstream))
     fingerprints = Fingerprints(root, Path(repo.cache.local.path))
     with repo.lock:
         changes = {name: _changes(stages[name], fingerprints) for name in order}
@@ -166,10 +172,22 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
             meta=_meta(root, name, stages[name]),
             command=str(stages[name].cmd),
             outs=tuple(str(out.def_path) for out in stages[name].outs),
+            deps=tuple(str(dep.def_path) for dep in _files_read(stages[name])),
+            params=tuple(_keys_read(stages[name])),
         )
         for name, step in steps.items()
     )
     return Plan(tuple(described))
+
+
+def _files_read(stage: Any) -> Iterator[Any]:
+    return (dep for dep in stage.deps if not isinstance(dep, ParamsDependency))
+
+
+def _keys_read(stage: Any) -> Iterator[tuple[str, str]]:
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency):
+            yield from ((str(dep.def_path), key) for key in dep.params)
 
 
 def _meta(root: Path, name: str, stage: Any) -> Directions:
@@ -274,7 +292,12 @@ def _known_folder(dep: Any, fingerprints: Fingerprints) -> HashInfo | None:
     return None if value is None else HashInfo("md5", value)
 
 
-def _resolve(targets: Sequence[str], names: Sequence[str]) -> list[str]:
+def resolve_targets(targets: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The stages that are meant, of those in `names`; all of them where no target is named.
+
+    Raises:
+        InputError: an unknown target.
+    """
     if not targets:
         return list(names)
     chosen = []

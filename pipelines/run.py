@@ -18,8 +18,10 @@ from pipelines import leash
 from pipelines.journal import keep_run, read_code
 from pipelines.plan import Plan, State, Step
 from pipelines.progress import has_bars
+from pipelines.records import check_record, note_inputs
 from pipelines.result import Outcome, Result
 from pipelines.schedule import Limits, Schedule, skipped
+from stages.io.command import LEFT
 from stages.io.progress import is_progress_line
 
 LOGS = Path(".seedmask/logs")
@@ -65,7 +67,8 @@ class Runner:
 
     def _attempt(self, step: Step, log: Callable[[str], None]) -> Result:
         began = time.monotonic()
-        process = self._start(step.name)
+        kept = note_inputs(self.root, step.name, step.deps, step.params)
+        process = self._start(step.name, kept)
         if process is None:
             return Result(step.name, Outcome.SKIPPED, reason="stopped")
         limit = step.meta.timeout
@@ -82,7 +85,11 @@ class Runner:
             self._end(step.name, process)
         seconds = time.monotonic() - began
         if self.stopped is None and not late.is_set() and process.returncode == 0:
-            return Result(step.name, _outcome_of(step.name, lines), seconds)
+            outcome = _outcome_of(step.name, lines)
+            changed = "" if outcome is Outcome.CACHED else check_record(self.root, step.name)
+            if not changed:
+                return Result(step.name, outcome, seconds)
+            return Result(step.name, Outcome.FAILED, seconds, changed)
         if self.stopped is not None:
             reason = signal.Signals(self.stopped).name
             return Result(step.name, Outcome.STOPPED, seconds, reason)
@@ -104,16 +111,17 @@ class Runner:
             for process in self._running.values():
                 _kill_group(process.pid)
 
-    def _start(self, name: str) -> subprocess.Popen[str] | None:
+    def _start(self, name: str, kept: Path) -> subprocess.Popen[str] | None:
         with self._lock:
             if self.stopped is not None:
                 return None
-            repro = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", name]
+            dvc = [sys.executable, "-m", "pipelines.dvc_private"]
+            repro = [*dvc, "--wait-for-lock", "repro", "-s", name]
             repro += ["--pull"] if self.pull else []
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", leash.__file__, str(os.getpid()), *repro],
                 cwd=self.root,
-                env=_environment(os.environ),
+                env=_environment(os.environ | {LEFT: str(kept)}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from voluptuous import Invalid
 
+from pipelines.records import check_left_records
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 
@@ -56,6 +57,7 @@ def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
         file.flush()
         drop_dead_locks(root / ".dvc/tmp/rwlock")
         drop_unfinished_records(root)
+        check_left_records(root, root / KEPT)
         mend_lock_file(root)
         bring_back_params(root)
         before = root / "dvc.lock"

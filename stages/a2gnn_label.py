@@ -1,8 +1,9 @@
 """A graph network per image, trained on its confident seeds, labels the image (A2GNN eq. 16-28).
 
 Writes maps/<id>.npz, the probabilities of the classes present on the graph's grid, and
-labels/<id>.png, the most probable class of each pixel. Each image is a training run of its own:
-nothing is shared between images, and neither their order nor the number of workers matters.
+labels/<id>.png, the most probable class of each pixel, 255 where only a crowd claims it. Each image
+is a training run of its own: nothing is shared between images, and neither their order nor the
+number of workers matters.
 """
 
 import hashlib
@@ -15,10 +16,11 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from models.a2gnn import Settings, label_image
-from models.ops.boxes import inside_own_boxes
+from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.colours import cell_colours
 from stages.io.command import run
+from stages.io.crowds import Crowd, crowd_region, crowds_by_image
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.graphs import read_graph
@@ -31,7 +33,13 @@ from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Section a2gnn_label of params.yaml; see `models.a2gnn.Settings`."""
+    """Section a2gnn_label of params.yaml; see `models.a2gnn.Settings` for what is not here.
+
+    Attributes:
+        seed: of every image's network.
+        inside_boxes: in labels/, keep every class inside its own boxes.
+        box_margin: widens the boxes for this on each side, as a share of their width or height.
+    """
 
     seed: Annotated[int, Field(ge=0)]
     hidden: Annotated[int, Field(gt=0)]
@@ -50,6 +58,7 @@ class Params:
     sigma_rgb: Annotated[float, Field(gt=0)]
     consistency: bool
     inside_boxes: bool
+    box_margin: Annotated[float, Field(ge=0, le=1)]
 
     def settings(self) -> Settings:
         """The numbers of the method alone."""
@@ -78,6 +87,7 @@ class Item:
 
     image: ImageFile
     boxes: tuple[Box, ...]
+    crowds: tuple[Crowd, ...]
     graph: Path
     seeds: Path
     params: Params
@@ -97,7 +107,7 @@ def a2gnn_label(
         params: section a2gnn_label.
         root: the data set's folder.
         images: images.parquet.
-        instances: instances.parquet.
+        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
         graphs: folder of <id>.npz graphs.
         seeds: folder of <id>.png confident seeds.
         out: gets maps/, labels/ and metrics.json.
@@ -105,11 +115,12 @@ def a2gnn_label(
     Raises:
         InputError: a missing or unfitting input.
     """
-    boxes = boxes_by_image(instances)
+    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
     items = [
         Item(
             image,
             boxes.get(image.image_id, ()),
+            crowds.get(image.image_id, ()),
             graphs / f"{image.image_id}.npz",
             seeds / f"{image.image_id}.png",
             params,
@@ -163,11 +174,13 @@ def label_one(item: Item) -> Outcome:
         generator=torch.Generator().manual_seed(_seed_of(item)),
     )
     scores = cells_to_pixels(labelled.probabilities, size, graph.stride)
+    around = [widened(box, item.params.box_margin) for box in corners]
     if item.params.inside_boxes:
-        allowed = inside_own_boxes(corners, categories, labelled.classes, size)
-        scores[~allowed] = -1
-    values = np.array(labelled.classes, dtype=np.uint8)
-    labels = values[scores.argmax(0)]
+        # differs from the paper, which labels by the network alone: a box holds all of its object,
+        # so a class outside its own boxes is wrong for certain (as far as the boxes are right)
+        scores[~inside_own_boxes(around, categories, labelled.classes, size)] = -1
+    labels = np.array(labelled.classes, dtype=np.uint8)[scores.argmax(0)]
+    labels = unknown_in_region(labels, crowd_region(item.crowds, size), around, categories)
     score_map = ScoreMap(
         labelled.probabilities.astype(np.float16),
         np.array(labelled.classes, dtype=np.int64),

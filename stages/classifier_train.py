@@ -63,6 +63,11 @@ class Params:
     weight_decay: Annotated[float, Field(ge=0)]
     precision: Precision
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What `weights` names; `stages.io.command.run` looks whether it changes meanwhile."""
+        return initial_weights_files(self.weights)
+
 
 class Batch(NamedTuple):
     """Images (B, 3, crop, crop) in [0, 1] and their tags (B, categories), 1 or 0."""
@@ -124,7 +129,7 @@ def classifier_train(
     )
     optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
     pictures = TrainingImages(files)
-    inputs = (images, tags, categories, *initial_weights_files(params.weights))
+    inputs = (images, tags, categories, *params.files)
     with Checkpoint("classifier_train", params, inputs) as checkpoint:
         curve = train(
             network,

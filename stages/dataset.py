@@ -1,8 +1,13 @@
 """Read the data set at `root` in its format; validate, quarantine, hash; write tables.
 
-Bad images (unreadable, truncated, bombs, of another size than their annotation says) go to
-rejected.csv with the reason; bad boxes are clipped or dropped and counted; what cannot be meant
-(names outside the root, unknown categories, duplicate ids, NaN) stops the stage with one line.
+What is wrong with one image (its file unreadable, truncated, a bomb, of another size than its
+annotation says; its annotation broken, with an unknown category, NaN, a mask of another size) puts
+that image into rejected.csv with the reason; boxes that stick out are clipped, empty ones dropped,
+and both counted. What is wrong with the data set as a whole (no readable annotation, bad
+categories, an id that stands twice) stops the stage with one line.
+
+Images that lie in the data set's folders and are in no list are named in unlisted.csv. Where the
+data set states no split, some images are held out by their ids (stages.io.sources.held_out).
 
 EXIF orientation: widths, heights and boxes in the tables are those of the upright image. Where the
 annotation states the stored size and the rotation exchanges the sides, its boxes and masks are
@@ -10,7 +15,8 @@ turned with the image. Where the sizes cannot tell (mirrored, upside down, squar
 stated) boxes are taken as drawn on the upright image, which is what viewers and annotation tools
 show; `orientation_assumed` counts such images.
 
-Masks go to ground_truth/ alone: instances.parquet has the boxes and their areas.
+Masks of objects go to ground_truth/ alone: instances.parquet has the boxes and their areas. It
+keeps the outlines of crowds, which say of what pixels nothing is known.
 """
 
 import csv
@@ -28,24 +34,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.io.coco import decode_segmentation, read_coco
+from stages.io.coco import read_coco
 from stages.io.command import run
-from stages.io.errors import InputError
+from stages.io.errors import InputError, shown
 from stages.io.files import write_bytes, write_json
 from stages.io.folder import read_folder
 from stages.io.images import decode_image
-from stages.io.masks import UNKNOWN, LabelMap, encode_label_map, encode_rle, read_label_map
-from stages.io.orientation import stored_layout, upright_box, upright_map
+from stages.io.masks import encode_label_map
+from stages.io.orientation import stored_layout, upright_box
 from stages.io.parallel import default_workers
 from stages.io.progress import counted
-from stages.io.sources import Source, SourceBox, SourceImage
+from stages.io.sources import Source, SourceImage, held_out
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
+from stages.io.truth import Truth, check_labels
+from stages.io.user_files import read_user_bytes
 from stages.io.voc import read_voc
 
 READERS: dict[str, Callable[[Path], Source]] = {
@@ -64,10 +71,7 @@ class Params:
     root: str
     format: Literal["coco", "voc", "folder"]
     max_rejected: Annotated[int, Field(ge=0)]
-
-
-class _Rejected(Exception):
-    """Why an image goes into quarantine."""
+    hold_out: Annotated[int, Field(ge=0)]
 
 
 @plain_dataclass(frozen=True)
@@ -82,40 +86,71 @@ class _Checked:
 
 
 def dataset(params: Params, root: Path, out: Path) -> None:
-    """Write the tables, rejected.csv, ground_truth/ and metrics.json of the data set at `root`.
+    """Write the tables, two lists, ground_truth/ and metrics.json of the data set at `root`.
 
     Raises:
-        InputError: see the module's text; also when more than `max_rejected` images are bad.
+        InputError: see the module's text; also when more than `max_rejected` images are bad. Then
+            rejected.csv alone is written.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected a data set in {params.format} format")
-    source = READERS[params.format](root)
-    truth = out / "ground_truth"
+    source = _read_source(params.format, root)
+    listed = [
+        replace(image, split=image.split or _split(image.image_id, params.hold_out))
+        for image in source.images
+    ]
+    listed.sort(key=lambda image: (image.split, image.image_id))
+    truth = out / ".ground_truth.tmp"  # takes the place of the old one when all is well
     shutil.rmtree(truth, ignore_errors=True)
     (truth / "semantic").mkdir(parents=True)
-    listed = sorted(source.images, key=lambda image: (image.split, image.image_id))
-    checked = _check_all(partial(_check_or_reason, root, truth, max(source.categories)), listed)
+    try:
+        last = max(source.categories)
+        checked = _check_all(partial(_check_or_reason, root, truth, last), listed)
+        rejected = [
+            (image.file, "", entry)
+            for image, entry in zip(listed, checked, strict=True)
+            if isinstance(entry, str)
+        ]
+        sound = [entry for entry in checked if isinstance(entry, _Checked)]
+        rows = [(entry.image["file"], *row) for entry in sound for row in entry.dropped]
+        write_bytes(out / "rejected.csv", _csv([("image", "row", "reason"), *rejected, *rows]))
+        _check_enough(root, out, rejected, len(sound), params.max_rejected)
+        metrics = _write_tables(sound, source, out, truth)
+        shutil.rmtree(out / "ground_truth", ignore_errors=True)
+        truth.replace(out / "ground_truth")
+    finally:
+        shutil.rmtree(truth, ignore_errors=True)
+    unlisted = [(file,) for file in source.unlisted]
+    write_bytes(out / "unlisted.csv", _csv([("image",), *unlisted]))
+    metrics["rejected_images"] = len(rejected)
+    metrics["unlisted_images"] = len(unlisted)
+    write_json(out / "metrics.json", metrics)
+    _say(metrics, rejected, out)
 
-    rejected = [
-        (image.file, "", entry)
-        for image, entry in zip(listed, checked, strict=True)
-        if isinstance(entry, str)
-    ]
-    sound = [entry for entry in checked if isinstance(entry, _Checked)]
-    rows = [(entry.image["file"], *row) for entry in sound for row in entry.dropped]
-    write_bytes(out / "rejected.csv", _csv([("image", "row", "reason"), *rejected, *rows]))
-    if len(rejected) > params.max_rejected:
+
+def _check_enough(
+    root: Path, out: Path, rejected: Sequence[tuple[str, ...]], sound: int, max_rejected: int
+) -> None:
+    """At most so many images are bad, and one is sound."""
+    if len(rejected) > max_rejected:
         first = "; ".join(f"{file}: {reason}" for file, _, reason in rejected[:3])
         raise InputError(
-            f"{out / 'rejected.csv'}: {len(rejected)} of {len(listed)} images rejected, more than "
-            f"dataset.max_rejected = {params.max_rejected}; the first: {first}"
+            f"{out / 'rejected.csv'}: {len(rejected)} of {len(rejected) + sound} images rejected, "
+            f"more than dataset.max_rejected = {max_rejected}; the first: {first}"
         )
     if not sound:
         raise InputError(f"{root}: no usable image")
-    metrics = _write_tables(sound, source, out)
-    metrics["rejected_images"] = len(rejected)
-    write_json(out / "metrics.json", metrics)
-    _say(metrics, rejected, out)
+
+
+def _read_source(format: str, root: Path) -> Source:
+    try:
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder; expected a data set in {format} format")
+        return READERS[format](root)
+    except OSError as error:  # a folder that may not be entered
+        raise InputError(f"{root}: cannot be read: {error}") from error
+
+
+def _split(image_id: str, hold_out: int) -> str:
+    return "val" if held_out(image_id, hold_out) else "train"
 
 
 def _check_all(
@@ -136,30 +171,29 @@ def _check_or_reason(
     root: Path, truth: Path, last_category: int, image: SourceImage
 ) -> _Checked | str:
     try:
+        if image.fault is not None:
+            return image.fault
         return _check(root, truth, last_category, image)
-    except _Rejected as rejected:
-        return str(rejected)
+    except InputError as error:
+        return str(error)
 
 
 def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> _Checked:
-    try:
-        content = (root / image.file).read_bytes()
-    except OSError as error:
-        raise _Rejected(f"cannot be read: {error.strerror}") from error
+    content = read_user_bytes(root / image.file)
     try:
         stored, orientation = stored_layout(content)
         height, width = decode_image(content).shape[:2]
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _Rejected(f"decompression bomb: {error}") from error
+        raise InputError(f"decompression bomb: {error}") from error
     except UnidentifiedImageError as error:  # its own text holds an address of memory
-        raise _Rejected("not a sound image: no known format") from error
+        raise InputError("not a sound image: no known format") from error
     except Exception as error:  # whatever a broken file makes a decoder raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise _Rejected(f"not a sound image: {reason}") from error
+        raise InputError(f"not a sound image: {reason}") from error
     upright = (width, height)
     if image.size not in (None, upright, stored):
-        found = f"annotation says {image.size[0]}x{image.size[1]}" if image.size else ""
-        raise _Rejected(f"{found}, the file holds {width}x{height}")
+        found = f"annotation says {'x'.join(map(shown, image.size or ()))}"
+        raise InputError(f"{found}, the file holds {width}x{height}")
     turn = orientation if image.size == stored != upright else 1
     unsure = orientation > 1 and (turn == 1) and (image.size in (None, stored))
     if turn > 1:
@@ -168,16 +202,21 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> _
 
     counts = Counter({"oriented": int(orientation > 1), "orientation_assumed": int(unsure)})
     instances, dropped = _sound_boxes(image, upright, counts)
-    masks = _Truth(root, image, upright, stored, turn)
-    labels, objects = masks.labels(), masks.objects()
+    masks = Truth(root, image, upright, stored, turn)
+    outlines = masks.outlines()
+    labels = masks.labels(outlines)
     if labels is not None:
-        _check_labels(labels, last_category, root / (image.semantic or image.file))
+        check_labels(labels, last_category, root / (image.semantic or image.file))
         write_bytes(truth / "semantic" / f"{image.image_id}.png", encode_label_map(labels))
         counts["ground_truth_semantic"] = 1
+    crowds = {o.number + 1: o for o in outlines if o.is_drawn and image.boxes[o.number].is_crowd}
+    for row in instances:
+        if (crowd := crowds.get(row["instance_id"])) is not None and crowd.area:
+            row |= {"mask": crowd.runs, "area": crowd.area}
     truths = [
-        _row(image, number, _tight_box(mask), float(mask.sum()), encode_rle(mask))
-        for number, mask in objects
-        if mask.any()
+        _row(image, outline.number, outline.corners, outline.area, outline.runs)
+        for outline in outlines
+        if outline.is_drawn and outline.area
     ]
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     row = {
@@ -200,11 +239,14 @@ def _sound_boxes(
     for number, box in enumerate(image.boxes):
         x0, y0, x1, y1 = box.corners
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+        left, top, right, bottom = np.array(inside, dtype=np.float32)  # what the table can hold
         if x1 <= x0 or y1 <= y0:
             dropped.append((box.where, f"empty or inverted box {list(box.corners)}"))
         elif inside[2] <= inside[0] or inside[3] <= inside[1]:
             outside = f"box {list(box.corners)} lies outside its {width}x{height} image"
             dropped.append((box.where, outside))
+        elif right <= left or bottom <= top:
+            dropped.append((box.where, f"box {list(box.corners)} covers next to nothing"))
         else:
             moved = max(abs(a - b) for a, b in zip(box.corners, inside, strict=True))
             counts["boxes_clipped"] += moved > ROUNDING
@@ -238,81 +280,9 @@ def _row(
     }
 
 
-@plain_dataclass(frozen=True)
-class _Truth:
-    """The ground truth of one image, upright.
-
-    Attributes:
-        root: of the data set.
-        image: with boxes already upright.
-        size: upright (W, H).
-        stored: stored (W, H).
-        turn: EXIF orientation to apply to masks drawn on the stored image; 1 where there is none.
-    """
-
-    root: Path
-    image: SourceImage
-    size: tuple[int, int]
-    stored: tuple[int, int]
-    turn: int
-
-    def labels(self) -> LabelMap | None:
-        """The label map; instances painted from large to small, crowds below and unknown."""
-        if self.image.semantic is not None:
-            return self._read(self.image.semantic)
-        if not self.image.outlined:
-            return None
-        labels = np.zeros((self.size[1], self.size[0]), dtype=np.uint8)
-        masks = [(box, self._paint(box)) for box in self.image.boxes]
-        for box, mask in sorted(masks, key=lambda pair: (not pair[0].is_crowd, -pair[1].sum())):
-            unknown = box.is_crowd or not box.segmentation
-            labels[mask] = UNKNOWN if unknown else box.category
-        return labels
-
-    def objects(self) -> list[tuple[int, npt.NDArray[np.bool_]]]:
-        """(index of the box, mask) of every object that has a mask."""
-        if self.image.objects is not None:
-            numbers = self._read(self.image.objects)
-            found = [int(n) for n in np.unique(numbers) if 0 < n < UNKNOWN]
-            if found and found[-1] > len(self.image.boxes):
-                path = self.root / self.image.objects
-                boxes = len(self.image.boxes)
-                raise InputError(f"{path}: object {found[-1]}; the annotation has {boxes} objects")
-            return [(n - 1, numbers == n) for n in found]
-        return [(n, self._paint(box)) for n, box in enumerate(self.image.boxes) if box.segmentation]
-
-    def _paint(self, box: SourceBox) -> npt.NDArray[np.bool_]:
-        if box.segmentation:
-            stored = self.stored if self.turn > 1 else self.size
-            mask = decode_segmentation(box.segmentation, stored, box.where)
-            return upright_map(mask.view(np.uint8), self.turn).view(bool)
-        mask = np.zeros((self.size[1], self.size[0]), dtype=bool)
-        x0, y0, x1, y1 = (max(round(side), 0) for side in box.corners)
-        mask[y0:y1, x0:x1] = True
-        return mask
-
-    def _read(self, file: str) -> LabelMap:
-        values = read_label_map(self.root / file)
-        expected = self.stored if self.turn > 1 else self.size
-        if values.shape[::-1] != expected:
-            found = f"mask {file} is {values.shape[1]}x{values.shape[0]}"
-            raise _Rejected(f"{found}, its image {expected[0]}x{expected[1]}")
-        return upright_map(values, self.turn)
-
-
-def _check_labels(labels: LabelMap, last: int, path: Path) -> None:
-    values = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
-    unknown = [int(value) for value in values if last < value < UNKNOWN]
-    if unknown:
-        raise InputError(f"{path}: label {unknown[0]}; expected 0..{last} or {UNKNOWN}")
-
-
-def _tight_box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-
-
-def _write_tables(sound: Sequence[_Checked], source: Source, out: Path) -> dict[str, object]:
+def _write_tables(
+    sound: Sequence[_Checked], source: Source, out: Path, truth: Path
+) -> dict[str, object]:
     images = pd.DataFrame([entry.image for entry in sound], columns=IMAGES.names)
     instances: list[dict[str, Any]] = []
     truths: list[dict[str, Any]] = []
@@ -333,7 +303,7 @@ def _write_tables(sound: Sequence[_Checked], source: Source, out: Path) -> dict[
         out / "categories.parquet", pd.DataFrame(names, columns=CATEGORIES.names), CATEGORIES
     )
     truth_table = pd.DataFrame(truths, columns=INSTANCES.names)
-    write_table(out / "ground_truth" / "instances.parquet", truth_table, INSTANCES)
+    write_table(truth / "instances.parquet", truth_table, INSTANCES)
     counts = sum((entry.counts for entry in sound), Counter())
     return {
         "images": len(images),
@@ -355,17 +325,19 @@ def _write_tables(sound: Sequence[_Checked], source: Source, out: Path) -> dict[
 def _csv(rows: Sequence[tuple[str, ...]]) -> bytes:
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue().encode()
+    return buffer.getvalue().encode(errors="backslashreplace")
 
 
 def _say(metrics: dict[str, object], rejected: Sequence[tuple[str, ...]], out: Path) -> None:
     files = ", ".join(row[0] for row in rejected)
+    unlisted = metrics["unlisted_images"]
     print(
         f"dataset: {metrics['train_images']} train + {metrics['val_images']} val images, "
         f"{metrics['instances']} boxes of {metrics['categories']} categories; "
         f"{metrics['boxes_clipped']} boxes clipped, {metrics['boxes_dropped']} dropped, "
         f"{len(rejected)} images rejected"
         + (f": {files}; reasons in {out / 'rejected.csv'}" if rejected else "")
+        + (f"; {unlisted} images are in no list, see {out / 'unlisted.csv'}" if unlisted else "")
     )
 
 

@@ -3,7 +3,8 @@
 Writes for every training image
     labels/<image_id>.png  the box's category where GrabCut sees its object, 0 elsewhere;
     filled/<image_id>.png  every box filled: what boxes say without any look at the image.
-Where boxes overlap, the smaller one is on top: its object in labels, all of it in filled.
+Where boxes overlap, the smaller one is on top: its object in labels, all of it in filled. In crowd
+regions what would be 0 is 255.
 """
 
 import dataclasses
@@ -13,9 +14,10 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.ops.boxes import filled_boxes
+from models.ops.boxes import filled_boxes, unknown_in_region
 from models.ops.grabcut import grabcut_box, label_cuts
 from stages.io.command import run
+from stages.io.crowds import Crowd, crowd_region, crowds_by_image
 from stages.io.files import write_json
 from stages.io.masks import encode_label_map
 from stages.io.memo import Outcome
@@ -40,10 +42,11 @@ class Params:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image and its boxes."""
+    """One image, its boxes and its crowds."""
 
     image: ImageFile
     boxes: tuple[Box, ...]
+    crowds: tuple[Crowd, ...]
     params: Params
 
     @property
@@ -59,12 +62,12 @@ def grabcut_seeds(params: Params, root: Path, images: Path, instances: Path, out
         params: see `Params`.
         root: folder of the photographs.
         images: images.parquet.
-        instances: instances.parquet; its boxes are read, no masks.
+        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
         out: gets labels/, filled/ and metrics.json.
     """
-    boxes = boxes_by_image(instances)
+    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
     items = [
-        Item(image, boxes.get(image.image_id, ()), params)
+        Item(image, boxes.get(image.image_id, ()), crowds.get(image.image_id, ()), params)
         for image in images_of_split(images, root, "train")
     ]
     stats = map_images(_label_image, items, out, stage="grabcut_seeds")
@@ -76,14 +79,18 @@ def _label_image(item: Item) -> Outcome:
     image, size, params = item.image.read(), item.image.size, item.params
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
+    crowd = crowd_region(item.crowds, size)
     cuts = [
-        grabcut_box(image, box, params.iterations, params.min_fraction, params.seed)
+        grabcut_box(image, box, params.iterations, params.min_fraction, params.seed, crowd)
         for box in boxes
     ]
-    labels = label_cuts([cut.mask for cut in cuts], boxes, categories, size)
+    labels = {
+        "labels": label_cuts([cut.mask for cut in cuts], boxes, categories, size),
+        "filled": filled_boxes(boxes, categories, size),
+    }
     files = {
-        f"labels/{item.image_id}.png": labels,
-        f"filled/{item.image_id}.png": filled_boxes(boxes, categories, size),
+        f"{folder}/{item.image_id}.png": unknown_in_region(found, crowd, boxes, categories)
+        for folder, found in labels.items()
     }
     kinds = [cut.kind for cut in cuts]
     stats = {

@@ -1,10 +1,11 @@
-"""Instance masks of the training images against ground truth: COCO's average precision.
+"""Instance masks of the training images against ground truth: average precision, COCO's and VOC's.
 
-pycocotools does the counting; all values in percent. A data set without instance masks (a VOC
-folder that has no SegmentationObject) gets null values and a note instead of an error.
+For COCO's pycocotools does the counting; all values in percent. A data set without instance masks
+(a VOC folder that has no SegmentationObject) gets null values and a note instead of an error.
 """
 
 import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,11 +18,17 @@ from pycocotools.cocoeval import COCOeval
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from models.average_precision import voc_average_precision, voc_hits
 from stages.io.command import run
 from stages.io.files import write_json
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.scores import percent, read_class_names
 from stages.io.tables import INSTANCES, read_rows
+
+Row = Mapping[str, Any]
+#: By name in metrics.json: COCO's at one IoU as the index in its 0.50:0.05:0.95; VOC's as the IoU.
+COCO_AT = {"ap50": 0, "ap70": 4, "ap75": 5}
+VOC_AT = {"voc_ap50": 0.5, "voc_ap70": 0.7, "voc_ap75": 0.75}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -40,7 +47,8 @@ def instances_eval(
     """Measure instance masks; writes out/metrics.json.
 
     Only images that have instances with masks in the ground truth are measured. `map` is the mean
-    over IoU 0.50:0.05:0.95 and over classes, `ap50` and `ap75` those at one IoU, `ap` per class.
+    over IoU 0.50:0.05:0.95 and over classes, `ap50`, `ap70` and `ap75` those at one IoU, `ap` per
+    class, all as COCO counts; `voc_ap50` and so on as VOC does (models/average_precision.py).
 
     Args:
         params: none.
@@ -66,10 +74,11 @@ def instances_eval(
         for row in read_rows(instances, INSTANCES)
         if row["mask"] is not None and row["image_id"] in measured
     ]
-    metrics: dict[str, Any] = {"map": None, "ap50": None, "ap75": None, "ap": {}}
+    metrics: dict[str, Any] = {"map": None, **dict.fromkeys([*COCO_AT, *VOC_AT]), "ap": {}}
     if truth:
         chosen = [samples[image_id] for image_id in sorted(measured)]
         metrics |= _average_precision(truth, found, chosen, names)
+        metrics |= _voc_average_precision(truth, found, samples)
     else:
         print("instances_eval: no instance masks in the ground truth; nothing to measure")
     metrics |= {"images": len(measured), "instances": len(truth), "predicted": len(found)}
@@ -77,8 +86,8 @@ def instances_eval(
 
 
 def _average_precision(
-    truth: Sequence[Mapping[str, Any]],
-    found: Sequence[Mapping[str, Any]],
+    truth: Sequence[Row],
+    found: Sequence[Row],
     samples: Sequence[ImageFile],
     names: Mapping[int, str],
 ) -> dict[str, Any]:
@@ -97,8 +106,7 @@ def _average_precision(
     present = {row["category"] for row in truth if not row["is_crowd"]}
     return {
         "map": _mean(precision),
-        "ap50": _mean(precision[0]),
-        "ap75": _mean(precision[5]),
+        **{name: _mean(precision[index]) for name, index in COCO_AT.items()},
         "ap": {
             names[label]: _mean(precision[:, :, index])
             for index, label in enumerate(labels)
@@ -107,8 +115,49 @@ def _average_precision(
     }
 
 
+def _voc_average_precision(
+    truth: Sequence[Row], found: Sequence[Row], samples: Mapping[str, ImageFile]
+) -> dict[str, float | None]:
+    """The means over the classes of the truth; its crowds are what VOC calls difficult."""
+    groups: dict[tuple[int, str], tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    for side, rows in enumerate((truth, found)):
+        for row in rows:
+            groups[row["category"], row["image_id"]][side].append(row)
+    overlaps = {key: _overlaps(*rows, samples[key[1]]) for key, rows in groups.items()}
+    result = {}
+    for name, threshold in VOC_AT.items():
+        values = []
+        for label in {row["category"] for row in truth}:
+            scores, hits, objects = [np.zeros(0)], [np.zeros(0, np.int8)], 0
+            for key, (true, given) in groups.items():
+                if key[0] == label:
+                    crowd = np.array([row["is_crowd"] for row in true], dtype=bool)
+                    scores.append(np.array([_score(row) for row in given]))
+                    hits.append(voc_hits(overlaps[key], scores[-1], crowd, threshold))
+                    objects += int((~crowd).sum())
+            joined = np.concatenate(scores), np.concatenate(hits)
+            values.append(voc_average_precision(*joined, objects))
+        result[name] = _mean(np.array(values))
+    return result
+
+
+def _overlaps(true: Sequence[Row], given: Sequence[Row], sample: ImageFile) -> np.ndarray[Any, Any]:
+    """IoU of the given masks with the true ones, [given, true]."""
+    if not true or not given:
+        return np.zeros((len(given), len(true)))
+    masks = [
+        [{"size": list(sample.size), "counts": row["mask"]} for row in rows]
+        for rows in (given, true)
+    ]
+    return np.asarray(coco_mask.iou(*masks, [0] * len(true)))
+
+
+def _score(row: Row) -> float:
+    return 1.0 if row["score"] is None else float(row["score"])
+
+
 def _as_coco(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     samples: Mapping[str, ImageFile],
     number: Mapping[str, int],
     labels: Sequence[int],
@@ -125,7 +174,7 @@ def _as_coco(
                 "segmentation": rle,
                 "area": float(coco_mask.area(rle)),
                 "iscrowd": int(row["is_crowd"]),
-                "score": 1.0 if row["score"] is None else row["score"],
+                "score": _score(row),
             }
         )
     coco = COCO()

@@ -58,7 +58,8 @@ def instances_split(
         params: none.
         images: images.parquet.
         instances: instances.parquet; its boxes are read, no masks.
-        labels: folder of <image_id>.png; 255 = unknown, which only a person leaves.
+        labels: folder of <image_id>.png; 255 = unknown, which only a person and
+            crowds leave.
         provenance: provenance.csv, which says what a person has corrected.
         probabilities: folder of <image_id>.npz, class probabilities.
         out: gets instances.parquet and metrics.json.

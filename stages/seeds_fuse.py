@@ -1,7 +1,7 @@
 """Class activation maps and GrabCut fused to seeds, and the confident ones (A2GNN eq. 1, 4, 5).
 
 Writes for every training image
-    cam/<image_id>.png        M_I: the class of the highest activation, complete;
+    cam/<image_id>.png        M_I: the class of the highest activation, complete, in crowds too;
     fused/<image_id>.png      M_F: both sources in agreement, 255 elsewhere (eq. 4);
     confident/<image_id>.png  M_g: what of M_F is confident, 255 elsewhere (eq. 5).
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from models.ops.boxes import outside_boxes
 from models.ops.cells import cells_to_pixels
 from models.seeds import (
     agreeing_seeds,
@@ -80,7 +81,8 @@ def seeds_fuse(
         images: images.parquet.
         instances: instances.parquet; its boxes are read, no masks.
         cams: folder of <image_id>.npz, activations in [0, 1] of the tagged classes.
-        grabcut: folder of <image_id>.png, GrabCut's labels with its background inside the boxes.
+        grabcut: folder of <image_id>.png, GrabCut's labels with its background inside the boxes;
+            what is 255 there (crowds) is no seed.
         out: gets cam/, fused/, confident/ and metrics.json.
 
     Raises:
@@ -141,7 +143,7 @@ def _fuse_image(item: Item) -> Outcome:
     stats = {
         "boxes": len(boxes),
         "boxes_unseen": len(unseen_boxes(cam, boxes, categories)),
-        "box_pixels": int((grabcut != 0).sum()),
+        "box_pixels": int((~outside_boxes(boxes, item.size)).sum()),
         "fused_pixels": int(((fused != UNKNOWN) & (fused != 0)).sum()),
         "confident_pixels": int(((confident != UNKNOWN) & (confident != 0)).sum()),
     }

@@ -1,8 +1,8 @@
 """Random walk of the fused seeds on the graphs: the baseline that A2GNN is measured against.
 
-Every labelled cell sends a walker of its class (background too, of less weight); a cell's
-probabilities are the shares of the walkers that reach it. Writes maps/<image_id>.npz, on the cells
-of the graph, and labels/<image_id>.png, their arg-max on the pixels.
+Every cell sends walkers; its probabilities are the shares of the classes among the seeds on which
+they end (a background seed weighs less). Writes maps/<image_id>.npz, on the cells of the graph, and
+labels/<image_id>.png, their arg-max on the pixels, 255 where only a crowd claims it.
 """
 
 import dataclasses
@@ -14,10 +14,11 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.ops.boxes import inside_own_boxes
+from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels, pixels_to_cells
 from models.ops.random_walk import affinity_matrix, walk
 from stages.io.command import run
+from stages.io.crowds import Crowd, crowd_region, crowds_by_image
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.graphs import read_graph
@@ -37,12 +38,13 @@ class Params:
         beta: the affinity is taken to this power.
         steps: of the walk.
         tolerance: 0 is exact; more is faster where steps are many (models/ops/random_walk.py), but
-            cells that hardly any walker reaches then count as unreached.
-        background: weight of a background walker, > 0; an object's weighs 1. Below 1 because seeds
-            of objects are few and small (a head), so that walkers from the background around them
-            would take the rest of the object too. 1 weighs all alike.
+            cells of which hardly any walker finds a seed then count as unreached.
+        background: weight of a background seed, > 0; an object's weighs 1. Below 1 because seeds
+            of objects are few and small (a head), so that walkers from the rest of the object would
+            end on the background around it. 1 weighs all alike.
         inside_boxes: keep every class inside its own boxes, of which it is known that they
             hold all of it.
+        box_margin: widens the boxes for this on each side, as a share of their width or height.
     """
 
     beta: Annotated[float, Field(gt=0)]
@@ -50,16 +52,18 @@ class Params:
     tolerance: Annotated[float, Field(ge=0, lt=1)]
     background: Annotated[float, Field(gt=0)]
     inside_boxes: bool
+    box_margin: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image's graph, seeds and boxes (none where they are not asked for)."""
+    """One image's graph, seeds, boxes and crowds."""
 
     image_id: str
     graph: Path
     seeds: Path
     boxes: tuple[Box, ...]
+    crowds: tuple[Crowd, ...]
     params: Params
 
 
@@ -71,18 +75,25 @@ def walk_label(
     Args:
         params: see `Params`.
         images: images.parquet.
-        instances: instances.parquet; its boxes are read, no masks.
+        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
         graphs: folder of <image_id>.npz.
-        seeds: folder of <image_id>.png, 255 = unknown: where no walker starts.
+        seeds: folder of <image_id>.png, 255 = unknown: no seed of any class.
         out: gets maps/, labels/ and metrics.json.
 
     Raises:
         InputError: seeds of another size than the graph's image.
     """
-    boxes = boxes_by_image(instances) if params.inside_boxes else {}
+    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
     names = [row["image_id"] for row in read_rows(images, IMAGES) if row["split"] == "train"]
     items = [
-        Item(name, graphs / f"{name}.npz", seeds / f"{name}.png", boxes.get(name, ()), params)
+        Item(
+            name,
+            graphs / f"{name}.npz",
+            seeds / f"{name}.png",
+            boxes.get(name, ()),
+            crowds.get(name, ()),
+            params,
+        )
         for name in names
     ]
     stats = map_images(_label_image, items, out, stage="walk_label")
@@ -109,11 +120,14 @@ def _label_image(item: Item) -> Outcome:
     probabilities, unreached = _shares(scores, item.params.tolerance)
     grid = probabilities.reshape(len(classes), *graph.grid)
     pixels = cells_to_pixels(grid, graph.size, graph.stride)
+    corners = [widened(box.corners, item.params.box_margin) for box in item.boxes]
+    categories = [box.category for box in item.boxes]
     if item.params.inside_boxes:
-        corners = [box.corners for box in item.boxes]
-        categories = [box.category for box in item.boxes]
+        # differs from the paper, as in the stages that the walk is compared with
         pixels[~inside_own_boxes(corners, categories, classes.tolist(), graph.size)] = -1
     labels = classes[pixels.argmax(0)].astype(np.uint8)
+    crowd = crowd_region(item.crowds, graph.size)
+    labels = unknown_in_region(labels, crowd, corners, categories)
     score_map = ScoreMap(grid.astype(np.float16), classes, graph.size, graph.stride)
     files = {
         f"maps/{item.image_id}.npz": encode_score_map(score_map),

@@ -169,3 +169,13 @@ def test_params_is_the_embedded_default() -> None:
     if head.returncode:
         pytest.skip("not a git checkout")
     assert head.stdout == (ROOT / "presets/default.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("folder", ["stages", "pipelines", "benchmarks"])
+def test_images_are_opened_with_a_list_of_formats(folder: str) -> None:
+    """Without one Pillow tries all that it knows, and of those EPS starts a program."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "Image.open":
+                named = {keyword.arg for keyword in call.keywords}
+                assert "formats" in named, f"{path}:{call.lineno}"

@@ -24,6 +24,13 @@ def pixel_box(box: BoxTuple, size: tuple[int, int]) -> tuple[int, int, int, int]
     return x0, y0, x1, y1
 
 
+def widened(box: BoxTuple, margin: float) -> BoxTuple:
+    """The box with each side moved outwards by this share of its width or height."""
+    x0, y0, x1, y1 = box
+    across, down = margin * (x1 - x0), margin * (y1 - y0)
+    return x0 - across, y0 - down, x1 + across, y1 + down
+
+
 def smaller_on_top(boxes: Sequence[BoxTuple]) -> list[int]:
     """Indices of the boxes from the largest area to the smallest: the order to paint them in."""
     areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
@@ -61,3 +68,38 @@ def inside_own_boxes(
                 x0, y0, x1, y1 = pixel_box(box, size)
                 allowed[row, y0:y1, x0:x1] = True
     return allowed
+
+
+def outside_boxes(boxes: Sequence[BoxTuple], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Bool [H, W]: true where no box is."""
+    outside = np.ones(size, dtype=bool)
+    for box in boxes:
+        x0, y0, x1, y1 = pixel_box(box, size)
+        outside[y0:y1, x0:x1] = False
+    return outside
+
+
+def unknown_in_region(
+    labels: npt.NDArray[np.uint8],
+    region: npt.NDArray[np.bool_],
+    boxes: Sequence[BoxTuple],
+    categories: Sequence[int],
+) -> npt.NDArray[np.uint8]:
+    """The labels with 255 in a region of objects that have no boxes: nobody knows what is there.
+
+    A label stays where a box of its own class holds the pixel.
+
+    Args:
+        labels: [H, W] label values.
+        region: [H, W], true in the region.
+        boxes: the boxes of the image.
+        categories: one label value per box.
+
+    Returns:
+        uint8 [H, W], a new array.
+    """
+    claimed = np.zeros(labels.shape, dtype=bool)
+    for box, category in zip(boxes, categories, strict=True):
+        x0, y0, x1, y1 = pixel_box(box, (labels.shape[0], labels.shape[1]))
+        claimed[y0:y1, x0:x1] |= labels[y0:y1, x0:x1] == category
+    return np.where(region & ~claimed, np.uint8(255), labels)

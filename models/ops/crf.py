@@ -81,6 +81,21 @@ def normalized(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
     return np.asarray(floored / floored.sum(axis=0, keepdims=True), dtype=np.float32)
 
 
+def allowed_only(
+    probabilities: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], fallback: int
+) -> npt.NDArray[np.float32]:
+    """The probabilities with 0 where a class cannot be; `fallback` is certain if nothing is left.
+
+    Args:
+        probabilities: [C, H, W].
+        allowed: bool [C, H, W].
+        fallback: row of the class that may be everywhere.
+    """
+    kept = np.where(allowed, probabilities, np.float32(0))
+    kept[fallback][kept.max(axis=0) <= 0] = 1
+    return kept
+
+
 def label_probabilities(
     labels: npt.NDArray[np.uint8], classes: Sequence[int], confidence: float
 ) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
 
 Kind = Literal["cut", "full", "small", "failed"]
+NO_RECTANGLE = (0, 0, 0, 0)  # OpenCV wants one, and looks at the marks alone
 
 
 class BoxCut(NamedTuple):
@@ -32,12 +33,16 @@ def grabcut_box(
     iterations: int,
     min_fraction: float,
     seed: int,
+    unsure: npt.NDArray[np.bool_] | None = None,
 ) -> BoxCut:
     """Cut the object of one box out of the whole image.
 
     Every pixel outside the box is background for certain; those inside start as object. The
     colour models see the whole image: cutting the image to a neighbourhood of the box would change
     the background model and so the result.
+
+    # differs from the paper: it takes every cut as it comes; `min_fraction` discards small ones,
+    # which would teach that the object is background.
 
     Args:
         image: uint8 RGB [H, W, 3].
@@ -46,6 +51,8 @@ def grabcut_box(
         min_fraction: an object below this share of its box is a failure of the cut: a box is tight,
             and an object that touches its four sides is rarely that thin.
         seed: of OpenCV's generator, set for every call, so that a result depends on no other.
+        unsure: bool [H, W], where more objects may be, which is no certain background: it starts as
+            background and may become object. None is nowhere.
     """
     size = image.shape[0], image.shape[1]
     x0, y0, x1, y1 = pixel_box(box, size)
@@ -53,13 +60,15 @@ def grabcut_box(
     whole[y0:y1, x0:x1] = True
     if whole.all():  # no background to learn from
         return BoxCut(whole, "failed")
-    marks = np.zeros(size, dtype=np.uint8)
+    marks = np.full(size, cv2.GC_BGD, dtype=np.uint8)
+    if unsure is not None:
+        marks[unsure] = cv2.GC_PR_BGD
+    marks[whole] = cv2.GC_PR_FGD
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-    rectangle = (x0, y0, x1 - x0, y1 - y0)
     cv2.setRNGSeed(seed)
     try:
         cv2.grabCut(
-            image, marks, rectangle, background, foreground, iterations, cv2.GC_INIT_WITH_RECT
+            image, marks, NO_RECTANGLE, background, foreground, iterations, cv2.GC_INIT_WITH_MASK
         )
     except cv2.error:
         return BoxCut(whole, "failed")

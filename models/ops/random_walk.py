@@ -1,9 +1,11 @@
 """The random walk of AffinityNet (Ahn and Kwak 2018) without its dense N x N matrix.
 
-A walker on node i steps to node j with probability T_ij = A_ij / sum_i A_ij, where A is the
-affinity to the power beta (the column normalisation is the public code's). The references square T
-until it holds t steps. Only x T^t is wanted, and that is t products of a banded matrix with the few
-rows of x; a Chebyshev expansion of T^t needs about 5 sqrt(t) products instead of t.
+x T^t with T_ij = A_ij / sum_i A_ij, where A is the affinity to the power beta (the column
+normalisation is the public code's). The columns of T sum to 1, so that T_ij is the probability of a
+step from j to i (not from i to j: the rows do not sum to 1). So each node sends walkers of t steps
+and gets the mean score x of where they end. The references square T until it holds t steps. Only
+x T^t is wanted, and that is t products of a banded matrix with the few rows of x; a Chebyshev
+expansion of T^t needs about 5 sqrt(t) products instead of t.
 """
 
 import math

@@ -20,7 +20,7 @@ from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.masks import UNKNOWN
 from stages.io.pictures import inline
-from stages.io.scores import image_miou, percent
+from stages.io.scores import percent, scores_of_image
 
 TILES, THUMBNAIL, LARGE = 60, 200, 640  # pictures of a page; their longer sides, pixels
 ROWS = 50
@@ -366,13 +366,9 @@ def _scores(labels: Any, truth: Any, is_truth: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"coverage": percent(float((labels != UNKNOWN).mean()))}
     if truth is None or is_truth or truth.shape != labels.shape:
         return found
-    found["miou"] = image_miou(truth, labels)
-    known = truth != UNKNOWN
-    iou = {}
-    for label in sorted({*truth[known].tolist(), *labels[known].tolist()} - {UNKNOWN}):
-        inside, predicted = (truth == label) & known, (labels == label) & known
-        iou[label] = percent(float((inside & predicted).sum() / (inside | predicted).sum()))
-    found["iou"] = iou
+    row = scores_of_image("", truth, labels)
+    iou = dict(zip(row["categories"], row["iou"], strict=True))
+    found |= {"miou": row["miou"], "iou": iou}
     return found
 
 

@@ -12,7 +12,7 @@ from pipelines.look.objects import MissingObject
 from pipelines.look.revisions import Record, upstream
 from stages.io.errors import InputError
 from stages.io.masks import LabelMap, read_label_map
-from stages.io.scores import image_miou
+from stages.io.scores import scores_of_image
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Difference:
         pixels: that have another label.
         share: of all pixels.
         iou: mean over the classes in either, of one map against the other.
-        first: mIoU of the first against ground truth; None without ground truth.
+        first: mIoU of the first against ground truth, over the classes that it holds; None without
+            ground truth.
         second: of the second.
     """
 
@@ -94,8 +95,8 @@ def difference(
         pixels,
         100 * pixels / first.size,
         mean_iou(first, second),
-        None if truth is None else image_miou(truth, first),
-        None if truth is None else image_miou(truth, second),
+        None if truth is None else scores_of_image(image_id, truth, first)["miou"],
+        None if truth is None else scores_of_image(image_id, truth, second)["miou"],
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from pipelines.look.layers import Catalogue, Kind, Layer, instances_by_image
 from stages.io.errors import InputError
 from stages.io.graphs import read_graph
-from stages.io.images import RGB, decode_image
+from stages.io.images import FORMATS, RGB, decode_image
 from stages.io.maps import read_score_map
 from stages.io.masks import UNKNOWN, decode_rle, read_label_map
 from stages.io.pictures import (
@@ -142,7 +142,7 @@ def _smaller(picture: npt.NDArray[np.uint8], side: int | None) -> npt.NDArray[np
 
 def _picture(place: Path) -> RGBA:
     try:
-        with Image.open(place) as image:
+        with Image.open(place, formats=FORMATS) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGBA"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{place}: not an image: {error}") from error

@@ -241,7 +241,7 @@ def _kind_of(suffix: str, place: Path | None) -> Kind | None:
         if suffix == ".npz":
             return Kind.SCORES if place is None else _kind_of_archive(place)
         if suffix == ".png" and place is not None:
-            with Image.open(place) as image:
+            with Image.open(place, formats=["PNG"]) as image:
                 return Kind.LABELS if image.mode in ("P", "L") else Kind.PICTURE
     except (OSError, zipfile.BadZipFile):
         return None

@@ -38,9 +38,11 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     export.set_defaults(act=export_command)
     back = kinds.add_parser("import", help="make corrections of the labels edited in a folder")
     back.add_argument("folder", type=Path, metavar="FOLDER")
+    back.add_argument("--wait", action="store_true", help="for a run in this workspace")
     back.set_defaults(act=import_command)
     remove = kinds.add_parser("remove", help="take corrections back")
     remove.add_argument("image", nargs="+", metavar="IMAGE")
+    remove.add_argument("--wait", action="store_true", help="for a run in this workspace")
     remove.set_defaults(act=remove_command)
 
 
@@ -113,7 +115,7 @@ def import_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review import`: corrections, and what to run next."""
     from pipelines.review.exchange import import_folder
 
-    found = import_folder(root, _catalogue(root), arguments.folder)
+    found = import_folder(root, _catalogue(root), arguments.folder, wait=arguments.wait)
     for one in found:
         print(f"{one.path}: {one.pixels} pixels changed ({one.share:.2f} %)")
     if found:
@@ -127,7 +129,7 @@ def remove_command(root: Path, arguments: argparse.Namespace) -> None:
     from pipelines.review.corrections import remove_corrections
 
     images = list(dict.fromkeys(arguments.image))
-    remove_corrections(root, images)
+    remove_corrections(root, images, wait=arguments.wait)
     print(f"{len(images)} corrections removed; now: python -m pipelines run")
 
 

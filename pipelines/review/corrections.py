@@ -13,12 +13,13 @@ from stages.io.files import write_bytes
 CORRECTIONS = Path("data/corrections")
 
 
-def keep_corrections(root: Path, contents: Mapping[str, bytes]) -> None:
+def keep_corrections(root: Path, contents: Mapping[str, bytes], *, wait: bool = False) -> None:
     """Write label maps as corrections, and `dvc add` them.
 
     Args:
         root: the repository.
         contents: PNG bytes by image id; both checked already.
+        wait: for a run that holds the workspace.
 
     Raises:
         InputError: a run holds the workspace (nothing is written then), or DVC failed.
@@ -26,14 +27,16 @@ def keep_corrections(root: Path, contents: Mapping[str, bytes]) -> None:
     paths = [CORRECTIONS / f"{image_id}.png" for image_id in contents]
     if not paths:
         return
-    with holding_workspace(root):
+    with holding_workspace(root, wait=wait):
         for path, content in zip(paths, contents.values(), strict=True):
             write_bytes(root / path, content)
         _dvc(root, "add", *map(str, paths))
 
 
-def remove_corrections(root: Path, image_ids: Sequence[str]) -> None:
+def remove_corrections(root: Path, image_ids: Sequence[str], *, wait: bool = False) -> None:
     """Take corrections back: the PNG files and what DVC knows of them.
+
+    With `wait`, after a run that holds the workspace.
 
     Raises:
         InputError: an image has no correction, or a run holds the workspace (nothing is removed
@@ -44,7 +47,7 @@ def remove_corrections(root: Path, image_ids: Sequence[str]) -> None:
     files = {path.stem for path in folder.glob("*.png")}
     for image_id in image_ids:
         check_known(image_id, pointers | files, str(CORRECTIONS))
-    with holding_workspace(root):
+    with holding_workspace(root, wait=wait):
         kept = [
             f"{CORRECTIONS}/{image_id}.png.dvc" for image_id in image_ids if image_id in pointers
         ]

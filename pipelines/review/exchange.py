@@ -95,7 +95,9 @@ def export_folder(
     write_bytes(folder / LISTING, listing.encode())
 
 
-def import_folder(root: Path, catalogue: Catalogue, folder: Path) -> list[Correction]:
+def import_folder(
+    root: Path, catalogue: Catalogue, folder: Path, *, wait: bool = False
+) -> list[Correction]:
     """Make a correction of every label map that was edited since the export.
 
     SegmentationClass/*.png is read: colours by the folder's labelmap.txt (VOC's where there is
@@ -107,6 +109,7 @@ def import_folder(root: Path, catalogue: Catalogue, folder: Path) -> list[Correc
         root: the repository.
         catalogue: of the workspace.
         folder: an exported one, or one of the same form.
+        wait: for a run that holds the workspace.
 
     Returns:
         What was corrected, by image id.
@@ -135,7 +138,7 @@ def import_folder(root: Path, catalogue: Catalogue, folder: Path) -> list[Correc
             target = CORRECTIONS / f"{image_id}.png"
             found.append(Correction(image_id, target, pixels, 100 * pixels / labels.size))
             contents[image_id] = encode_label_map(labels)
-    keep_corrections(root, contents)
+    keep_corrections(root, contents, wait=wait)
     if (folder / EXPORTED).is_dir():
         for image_id, content in contents.items():
             write_bytes(folder / EXPORTED / f"{image_id}.png", content)

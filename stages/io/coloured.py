@@ -5,6 +5,7 @@ comments. Parts and actions mean nothing here.
 """
 
 import difflib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from stages.io.errors import InputError
 from stages.io.masks import LabelMap, palette
 from stages.io.pictures import Colour
+from stages.io.user_files import read_user_bytes, read_user_text
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,7 @@ def read_colour_table(path: Path, labels: Mapping[str, int]) -> ColourTable:
     Raises:
         InputError: unreadable, a broken line, or two classes of one colour.
     """
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    lines = read_user_text(path).splitlines()
     names: dict[Colour, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -107,8 +106,9 @@ def read_coloured(path: Path, table: ColourTable, size: tuple[int, int]) -> Labe
         InputError: missing or unreadable, of another size, not opaque, or with a colour or a value
             that is no class; names the first such pixel.
     """
+    content = read_user_bytes(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             mode, found = image.mode, image.size[::-1]
             pixels = np.array(image if mode == "L" else image.convert("RGBA"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

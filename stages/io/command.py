@@ -3,8 +3,10 @@
 import argparse
 import difflib
 import inspect
+import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,8 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from stages.io.closure import import_closure
 from stages.io.errors import InputError
+from stages.io.inputs import Inputs, Value, explain, is_edited_since_start, look_at
 from stages.io.progress import announced
+
+#: Where a stage leaves what it has read, for whoever started DVC and waits for its record.
+LEFT = "SEEDMASK_INPUTS"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_params_file(path: Path) -> dict[str, Any]:
@@ -32,6 +40,25 @@ def read_params_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected one section per stage, found {type(content).__name__}")
     return content
+
+
+def read_values(keys: Iterable[tuple[str, str]]) -> list[Value]:
+    """What params files hold at dotted keys; None where there is nothing to be had."""
+    return [(file, key, _value_at(file, key)) for file, key in keys]
+
+
+def _value_at(file: str, key: str) -> str | None:
+    try:
+        place: Any = read_params_file(Path(file))
+        for part in key.split("."):
+            place = place[part]
+    except (InputError, KeyError, TypeError):
+        return None
+    return _as_json(place)
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def parse_section(params_type: type[Any], section: object, where: str) -> Any:
@@ -75,7 +102,9 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     The stage's first argument is its Params dataclass, filled from the params.yaml section of the
     stage's name; every other argument is a `Path`, `str` or `int` and becomes a required option
     (`dataset_root` is `--dataset-root`), or an optional one where it has a default.
-    An InputError becomes one line on stderr and exit code 1.
+    An InputError becomes one line on stderr and exit code 1, and so does an input, the section or
+    the code that changed before the stage ended: DVC, which hashes them afterwards, would record
+    the outputs as made from what they are then.
     """
     name = stage.__name__
     hints = get_type_hints(stage)
@@ -105,8 +134,54 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
             raise InputError(f"{params_file}: section {name!r} is missing")
         params_type = hints[names[0].name]
         params = parse_section(params_type, sections[name], f"{params_file}: {name}")
+        section = (str(params_file), name, _as_json(sections[name]))
+        named: Sequence[Path] = getattr(params, "files", ())  # by a number, as pretrained weights
         with announced(name):
+            inputs = _look_at_inputs(stage, arguments, section, named)
             stage(params, **arguments)
+            _check_unchanged(inputs, name)
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _look_at_inputs(
+    stage: Callable[..., None],
+    arguments: Mapping[str, object],
+    section: Value,
+    named: Sequence[Path],
+) -> Inputs:
+    """What the stage reads: the paths of its command line, its section, what that names, its code.
+
+    Not the photographs below `root` where the stage has the table `images`: that declares each by
+    its hash, which stages.io.images compares whenever one is read. After one that was replaced
+    later than it was read, the next run begins with the dataset stage.
+    """
+    places = list(named)
+    for name, path in arguments.items():
+        is_declared_by_hash = name == "root" and "images" in arguments
+        if isinstance(path, Path) and name != "out" and not is_declared_by_hash:
+            beside = path.parent.glob(f"{path.stem}.*") if path.suffix else ()
+            places += {path, *beside}  # weights.pt has a .json
+    code = _code_of(stage.__name__)
+    edited = [str(path) for path in code if is_edited_since_start(path)]
+    if edited:
+        raise InputError(explain(edited, f"{stage.__name__} started"))
+    return look_at([*places, *code], [section])
+
+
+def _code_of(name: str) -> list[Path]:
+    """The files of code that the stage executes, and its template; none for one of the tests."""
+    if not (ROOT / "stages" / f"{name}.py").is_file():
+        return []
+    files = [ROOT / path for path in import_closure(f"stages.{name}", ROOT)]
+    files += (ROOT / "stages/io").glob(f"{name}.*")
+    return [Path(os.path.relpath(path)) for path in files]
+
+
+def _check_unchanged(inputs: Inputs, name: str) -> None:
+    changed = inputs.changed(read_values([value[:2] for value in inputs.values]))
+    if changed:
+        raise InputError(explain(changed, f"{name} ran"))
+    if LEFT in os.environ:
+        inputs.save(Path(os.environ[LEFT]))

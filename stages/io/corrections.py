@@ -62,7 +62,7 @@ def read_correction(path: Path, size: tuple[int, int], categories: Collection[in
 
 
 def _check_colours(path: Path, values: Collection[int]) -> None:
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         colours = image.getpalette("RGB")  # None when grey
     if colours is None:
         return

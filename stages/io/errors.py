@@ -1,4 +1,11 @@
-"""The one exception for input that the user can mend."""
+"""The one exception for input that the user can mend, and values as its messages show them."""
+
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 100
+_SHORT.maxlong = 40
+_SHORT.maxlevel = 3
 
 
 class InputError(ValueError):
@@ -6,3 +13,8 @@ class InputError(ValueError):
 
     `stages.io.command.run` prints it without a traceback and exits with 1.
     """
+
+
+def shown(value: object) -> str:
+    """A value out of a user's file for a message: one short line without control characters."""
+    return _SHORT.repr(value)

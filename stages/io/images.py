@@ -9,8 +9,12 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from stages.io.errors import InputError
+from stages.io.user_files import read_user_bytes
 
 RGB = npt.NDArray[np.uint8]
+#: What may be opened as a photograph. Without a list Pillow tries all it knows, whatever the name
+#: says, and of those EPS starts a program.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
 
 def decode_image(content: bytes) -> RGB:
@@ -22,7 +26,7 @@ def decode_image(content: bytes) -> RGB:
     Raises:
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: not a sound image.
     """
-    with Image.open(io.BytesIO(content)) as opened:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
         opened.load()
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode in ("I;16", "I;16B", "I;16L", "I"):
@@ -45,10 +49,7 @@ def read_image(path: Path, md5: str) -> RGB:
     Raises:
         InputError: the file is missing or is not the one that images.parquet describes.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    content = read_user_bytes(path)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise InputError(

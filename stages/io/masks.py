@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
 from stages.io.errors import InputError
+from stages.io.user_files import read_user_bytes
 
 UNKNOWN = 255
 LabelMap = npt.NDArray[np.uint8]
@@ -46,15 +47,20 @@ def read_label_map(path: Path) -> LabelMap:
     Raises:
         InputError: missing, unreadable, or an image with colours instead of label values.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such label map")
+    content = read_user_bytes(path)
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                raise InputError(f"{path}: mode {image.mode}; expected a palette or grey PNG")
-            return np.array(image, dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such label map") from error
-    except OSError as error:
-        raise InputError(f"{path}: not a readable PNG: {error}") from error
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            mode, labels = image.mode, np.array(image, dtype=np.uint8)
+    except UnidentifiedImageError as error:  # its own text holds an address of memory
+        raise InputError(f"{path}: not a readable PNG") from error
+    except Exception as error:  # whatever a broken file makes a decoder raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: not a readable PNG: {reason}") from error
+    if mode not in ("P", "L"):
+        raise InputError(f"{path}: mode {mode}; expected a palette or grey PNG")
+    return labels
 
 
 def encode_rle(mask: npt.NDArray[np.bool_]) -> str:

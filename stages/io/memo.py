@@ -10,8 +10,10 @@ import hashlib
 import io
 import json
 import os
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from stages.io.closure import import_closure
 from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from stages.io.sealed import read_sealed, write_sealed
 
 LIBRARIES = (
     "torch",
@@ -32,6 +34,9 @@ LIBRARIES = (
     "pillow",
 )
 FOLDER = Path(".seedmask/memo")
+#: Nanoseconds; the coarsest step in which a file system tells time. A file younger than that may
+#: change once more without a trace.
+GRAIN = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,16 @@ class Outcome:
 
 def code_digest(stage: str) -> str:
     """Hash of the stage's import closure and of the libraries' versions."""
-    digest = hashlib.sha256()
-    for path in import_closure(f"stages.{stage}", Path()):
-        digest.update(str(path).encode() + b"\0" + path.read_bytes() + b"\0")
+    return _with_libraries(_digest_of_all(import_closure(f"stages.{stage}", Path())))
+
+
+def _digest_of_all(sources: Iterable[Path]) -> str:
+    lines = (f"{path} {_file_digest(path)}\n" for path in sources)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _with_libraries(sources: str) -> str:
+    digest = hashlib.sha256(sources.encode())
     for library in LIBRARIES:
         digest.update(f"{library}=={version(library)}\n".encode())
     return digest.hexdigest()
@@ -70,11 +82,7 @@ def memo_key(code: str, item: object) -> str:
 
 def _feed(digest: "hashlib._Hash", value: object) -> None:
     if isinstance(value, Path):
-        try:
-            status = value.stat()
-        except OSError as error:
-            raise InputError(f"{value}: cannot be read: {error.strerror}") from error
-        digest.update(_file_digest(value, status.st_mtime_ns, status.st_size).encode())
+        digest.update(_file_digest(value).encode())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for entry in dataclasses.fields(value):
             digest.update(entry.name.encode() + b"=")
@@ -89,9 +97,49 @@ def _feed(digest: "hashlib._Hash", value: object) -> None:
         raise TypeError(f"an item holds {type(value).__name__}; expected paths and plain values")
 
 
+def files_of(item: object) -> Iterator[Path]:
+    """Every file that the item names."""
+    if isinstance(item, Path):
+        yield item
+    elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+        for entry in dataclasses.fields(item):
+            yield from files_of(getattr(item, entry.name))
+    elif isinstance(item, (tuple, list)):
+        for part in item:
+            yield from files_of(part)
+
+
+def look_of(path: Path) -> tuple[int, int, int] | None:
+    """Inode, size and time of change, which another file in its place does not have."""
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return None
+
+
+def _file_digest(path: Path) -> str:
+    """Read again only when the file may have changed."""
+    try:
+        status = path.stat()
+        is_young = time.time_ns() - status.st_ctime_ns < GRAIN
+        look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return _read_digest(path) if is_young else _kept_digest(path, look)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 @lru_cache(maxsize=1024)
-def _file_digest(path: Path, modified: int, size: int) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+def _kept_digest(path: Path, look: tuple[int, ...]) -> str:
+    return _read_digest(path)
+
+
+def _read_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _md5).hexdigest()
+
+
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)
 
 
 class Memo:
@@ -99,27 +147,34 @@ class Memo:
 
     def __init__(self, stage: str, folder: Path = FOLDER) -> None:
         self.folder = folder / stage
-        self.code = code_digest(stage)
+        self._sources = import_closure(f"stages.{stage}", Path())
+        self._read = _digest_of_all(self._sources)
+        self.code = _with_libraries(self._read)
 
     def path(self, item: object) -> Path:
         """Where the outcome of `item` is kept, whether or not it is there yet."""
         key = memo_key(self.code, item)
         return self.folder / key[:2] / key
 
+    def has_same_code(self) -> bool:
+        """Whether the stage's code is still what it was when this was made."""
+        return _digest_of_all(self._sources) == self._read
+
 
 def read_outcome(path: Path) -> Outcome | None:
-    """The outcome kept at `path`; None when there is none or it cannot be read.
+    """The outcome kept at `path`; None when there is none or it is damaged.
 
     Marks it as used now, which is what `python -m pipelines memo gc` goes by.
     """
-    try:
-        os.utime(path)
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            stats = json.loads(archive.read("stats.json"))
-            files = {name[6:]: archive.read(name) for name in names if name.startswith("files/")}
-    except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError):
+    content = read_sealed(path)
+    if content is None:
         return None
+    with suppress(OSError):  # swept just now
+        os.utime(path)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        stats = json.loads(archive.read("stats.json"))
+        files = {name[6:]: archive.read(name) for name in names if name.startswith("files/")}
     return Outcome(files, stats)
 
 
@@ -130,4 +185,4 @@ def keep_outcome(path: Path, outcome: Outcome) -> None:
         archive.writestr(zipfile.ZipInfo("stats.json"), json.dumps(dict(outcome.stats)))
         for name, content in outcome.files.items():
             archive.writestr(zipfile.ZipInfo(f"files/{name}"), content)
-    write_bytes(path, buffer.getvalue())
+    write_sealed(path, buffer.getvalue())

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from stages.io.images import FORMATS
 from stages.io.masks import LabelMap
 
 _TAG = 0x0112
@@ -18,7 +19,7 @@ def stored_layout(content: bytes) -> tuple[tuple[int, int], int]:
     Raises:
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: not an image.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         orientation = image.getexif().get(_TAG, 1)
         return image.size, orientation if orientation in range(1, 9) else 1
 

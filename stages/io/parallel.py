@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
-from stages.io.memo import Memo, Outcome, keep_outcome, read_outcome
+from stages.io.memo import Memo, Outcome, files_of, keep_outcome, look_of, read_outcome
 from stages.io.origins import keep_origins
 from stages.io.progress import counted
 
@@ -88,6 +88,7 @@ def map_images(
 
     Raises:
         Exception: what `function` raised, with a note that names the image.
+        InputError: a file of an item, or the stage's code, changed meanwhile.
         SystemExit: with SEEDMASK_VERIFY_MEMO; 1 when a kept outcome differs.
     """
     memo = Memo(stage)
@@ -114,10 +115,11 @@ def map_images(
         print(f"{stage}: {found} of {len(items)} images kept from earlier runs", file=sys.stderr)
     address = os.environ.get(DASK)
     if address and missing:
-        computed = _on_dask(address, partial(_compute, function), missing, out, stage, found)
+        step = partial(_compute, function, memo)
+        computed = _on_dask(address, step, missing, out, stage, found)
     else:
-        step = partial(_compute_and_write, function, out)
-        computed = _each(step, missing, workers, stage, found)
+        write = partial(_compute_and_write, function, memo, out)
+        computed = _each(write, missing, workers, stage, found)
     keep_origins(out, [item.image_id for item, _ in missing])
     new = iter(computed)
     return [next(new) if stats is None else stats for stats in kept]
@@ -222,21 +224,37 @@ def _restore(out: Path, place: Path) -> Mapping[str, float] | None:
 
 
 def _compute_and_write(
-    function: Callable[[ItemT], Outcome], out: Path, work: tuple[ItemT, Path]
+    function: Callable[[ItemT], Outcome], memo: Memo, out: Path, work: tuple[ItemT, Path]
 ) -> Mapping[str, float]:
-    outcome = _compute(function, work)
+    outcome = _compute(function, memo, work)
     _write(outcome, out)
     return outcome.stats
 
 
-def _compute(function: Callable[[ItemT], Outcome], work: tuple[ItemT, Path]) -> Outcome:
-    """The outcome of an item, which is kept at its place."""
+def _compute(function: Callable[[ItemT], Outcome], memo: Memo, work: tuple[ItemT, Path]) -> Outcome:
+    """The outcome of an item, which is kept at its place.
+
+    Raises:
+        InputError: a file of the item, or the stage's code, is not what the place was made from.
+    """
     item, place = work
+    before = {path: look_of(path) for path in files_of(item)}
     try:
         outcome = function(item)
     except Exception as error:
         error.add_note(f"while working on image {item.image_id}")
         raise
+    # The content first made the place and was read later; what was put back meanwhile shows in
+    # its look alone.
+    changed = [path for path, look in before.items() if look_of(path) != look]
+    if changed or memo.path(item) != place:
+        what = ", ".join(map(str, changed)) or "a file it is made from"
+        raise InputError(
+            f"image {item.image_id}: {what} changed while the stage ran; run it again (what is "
+            "done stays done)"
+        )
+    if not memo.has_same_code():
+        raise InputError(f"{memo.folder.name}: its code changed while it ran; run it again")
     keep_outcome(place, outcome)
     return outcome
 

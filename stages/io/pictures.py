@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
-from stages.io.images import RGB, decode_image
+from stages.io.images import FORMATS, RGB, decode_image
 from stages.io.masks import UNKNOWN, LabelMap
 from stages.io.samples import Box
 
@@ -60,7 +60,7 @@ def thumbnail(content: bytes, side: int) -> RGB:
     Raises:
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: not a sound image.
     """
-    with Image.open(io.BytesIO(content)) as opened:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
         if opened.format != "JPEG" or opened.mode not in ("RGB", "L"):
             return shrink(decode_image(content), side)
         factor = min(side / max(opened.size), 1.0)

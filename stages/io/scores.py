@@ -15,8 +15,8 @@ from stages.io.tables import CATEGORIES, read_rows
 
 BACKGROUND = "background"
 
-#: One row per measured image, all in percent: miou over the classes present in it (null when none
-#: of its pixels is known), and iou of each of those classes, in the order of `categories`.
+#: One row per measured image, all in percent: miou over the classes that its truth holds (null when
+#: none of its pixels is known), and iou of each of those classes, in the order of `categories`.
 IMAGE_SCORES = pa.schema(
     [
         ("image_id", pa.string()),
@@ -87,26 +87,26 @@ def set_scores(matrix: ConfusionMatrix, names: Mapping[int, str]) -> dict[str, A
 
 def image_scores(image_id: str, matrix: ConfusionMatrix) -> dict[str, Any]:
     """The row of `IMAGE_SCORES` of an image whose pixels alone are in `matrix`."""
-    present = np.flatnonzero(matrix.present)
+    held = np.flatnonzero(matrix.held)
     return {
         "image_id": image_id,
-        "miou": percent(matrix.miou()),
+        "miou": percent(matrix.held_miou()),
         "precision": percent(matrix.precision()),
         "coverage": percent(matrix.coverage()),
-        "categories": present.tolist(),
-        "iou": [percent(value) for value in matrix.iou()[present]],
+        "categories": held.tolist(),
+        "iou": [percent(value) for value in matrix.iou()[held]],
     }
 
 
-def image_miou(truth: LabelMap, prediction: LabelMap) -> float | None:
-    """The mIoU of one image in percent, as in `image_scores`; None when no pixel is known.
+def scores_of_image(image_id: str, truth: LabelMap, prediction: LabelMap) -> dict[str, Any]:
+    """`image_scores` of two label maps.
 
     Raises:
         ValueError: the sizes differ.
     """
     matrix = ConfusionMatrix(UNKNOWN)
     matrix.update(truth, prediction)
-    return percent(matrix.miou())
+    return image_scores(image_id, matrix)
 
 
 def read_truth(folder: Path, image_id: str) -> LabelMap | None:

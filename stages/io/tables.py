@@ -29,7 +29,8 @@ IMAGES = pa.schema(
     ]
 )
 #: category is the label value 1..254; box in pixels, 0-based, half open, inside the image;
-#: area is that of the mask where there is one, else of the box; mask is COCO compressed RLE.
+#: area is that of the mask where there is one, else of the box; mask is COCO compressed RLE (in the
+#: boxes that the line learns from: of crowds alone).
 INSTANCES = pa.schema(
     [
         ("image_id", pa.string()),

@@ -32,6 +32,7 @@ from stages.io.files import write_bytes
 from stages.io.memo import code_digest, memo_key
 from stages.io.progress import Count
 from stages.io.samples import ImageFile
+from stages.io.sealed import read_sealed, write_sealed
 
 BatchT = TypeVar("BatchT")
 Arithmetic = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -71,18 +72,20 @@ class Checkpoint:
         self.path = folder / stage / f"{key[:32]}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last, or None; a file that cannot be read counts as none."""
-        try:
-            content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception:  # torch.load raises almost anything on broken bytes
+        """What was saved last, or None; a damaged file counts as none, and it is said."""
+        kept = read_sealed(self.path)
+        if kept is None:
             return None
+        content: dict[str, Any] = torch.load(
+            io.BytesIO(kept), map_location="cpu", weights_only=True
+        )
         return content
 
     def save(self, content: Mapping[str, Any]) -> None:
         """Keep `content`, atomically."""
         buffer = io.BytesIO()
         torch.save(dict(content), buffer)
-        write_bytes(self.path, buffer.getvalue())
+        write_sealed(self.path, buffer.getbuffer())
 
     def __enter__(self) -> "Checkpoint":
         return self

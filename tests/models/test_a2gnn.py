@@ -288,6 +288,12 @@ def test_a_loss_that_explodes_is_reported() -> None:
         _degenerate(features=features)
 
 
+def test_dropout_next_to_1_keeps_something() -> None:
+    kept = dropout_mask(300, replace(SETTINGS, hidden=300, dropout=0.999), _generator())
+    assert torch.isfinite(kept).all()
+    assert kept.mean() == pytest.approx(1, abs=0.1)
+
+
 def test_dropout_keeps_the_mean() -> None:
     for rate in (0.0, 0.25, 0.5):
         kept = dropout_mask(300, replace(SETTINGS, hidden=300, dropout=rate), _generator())

@@ -165,6 +165,26 @@ def test_nodes_without_features_attend_evenly_and_have_finite_gradients() -> Non
     assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("beta", [0.0, 104.0, 300.0])
+@pytest.mark.parametrize("weight", [-200.0, 0.5, 200.0])
+def test_nodes_without_features_beside_others_are_finite_however_large_the_scores(
+    beta: float, weight: float
+) -> None:
+    edges, offsets, grid = _graph((4, 5), 2, 7)
+    hidden = _hidden(20, signed=False).detach()
+    hidden[::3] = 0
+    dense = reference.dense_edges(edges, offsets, grid)
+    mask = reference.connected(dense)
+    w = torch.tensor(weight, dtype=torch.float64)
+    expected = reference.attention(hidden, w, dense, mask, beta=beta)
+    neighbours = build_neighbours(edges, offsets, grid)
+    single = hidden.float().requires_grad_()
+    weights = attention_weights(single, w.float(), neighbours, beta=beta)
+    torch.testing.assert_close(_dense(weights, neighbours), expected.float(), rtol=1e-3, atol=1e-4)
+    (gradient,) = torch.autograd.grad((weights * torch.rand_like(weights)).sum(), single)
+    assert torch.isfinite(gradient).all()
+
+
 def test_offsets_without_their_opposite_are_refused() -> None:
     message = r"offsets: expected each with its opposite, \(0, 0\) included, none twice"
     with pytest.raises(ValueError, match=message):

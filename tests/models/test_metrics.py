@@ -68,6 +68,25 @@ def test_absent_class_does_not_count_but_an_invented_one_does() -> None:
     assert wrong.miou() == pytest.approx((0.75 + 0.0) / 2)
 
 
+def test_an_image_is_ranked_by_the_classes_that_its_truth_holds() -> None:
+    """The mean of the IoU loops over these classes; an invented background is no class of 0 %."""
+    truth = np.full((4, 5), 1, dtype=np.uint8)
+    prediction = truth.copy()
+    prediction[0, 0] = 0
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(truth, prediction)
+    assert matrix.held.tolist() == [False, True, False, False]
+    assert matrix.held_miou() == 0.95
+    for seed in range(5):
+        truth, prediction = draw(seed), draw(seed + 50)
+        truth[truth == 0] = 255
+        matrix = ConfusionMatrix(CLASSES)
+        matrix.update(truth, prediction)
+        expected = [iou_by_loops([truth], [prediction], label) for label in (1, 2, 3)]
+        assert same(matrix.held_miou(), float(np.mean(expected)))
+    assert math.isnan(ConfusionMatrix(2).held_miou())
+
+
 def test_miou_of_chosen_labels() -> None:
     matrix = ConfusionMatrix(3)
     matrix.update(

@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ from dvc.output import Output
 
 from pipelines.fingerprints import KEPT
 from pipelines.plan import State, make_plan
+from stages.io.errors import InputError
 from tests.pipelines.mini_repository import MiniRepository
 
 
@@ -79,3 +82,23 @@ def test_broken_fingerprints_are_as_none(planned: MiniRepository) -> None:
     for text in ("", "[1]", '{"a": 1}', '[["data/first", [1, 2, 3]]]'):
         (planned.root / KEPT).write_text(text)
         assert not make_plan(planned.root).pending
+
+
+@pytest.mark.parametrize(
+    ("put", "message"),
+    [
+        (os.mkfifo, "a pipe, socket or device, which DVC would wait for"),
+        (lambda path: path.symlink_to("/dev/zero"), "a pipe, socket or device"),
+        (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+        (lambda path: path.symlink_to("."), "a link to a folder that it lies in"),
+    ],
+)
+def test_what_dvc_would_hang_on_is_refused(
+    mini: MiniRepository, put: Callable[[Path], None], message: str
+) -> None:
+    """Before anything has run, and so before DVC is asked."""
+    path = mini.root / "data/first/odd"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    put(path)
+    with pytest.raises(InputError, match=f"odd: {message}.*; remove it"):
+        make_plan(mini.root)

@@ -1,7 +1,5 @@
 """Two label maps of one image, pixel by pixel, label by label."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +24,7 @@ def agreement_by_sets(first: Labels, second: Labels) -> float:
 
 
 def truth_iou_by_loops(truth: Labels, prediction: Labels) -> float:
-    """Mean IoU in percent over the labels of the known pixels; NaN where none is known."""
-    ious = [iou_by_loops([truth], [prediction], label) for label in range(255)]
-    known = [iou for iou in ious if not math.isnan(iou)]
-    return 100 * sum(known) / len(known) if known else float("nan")
+    """Mean IoU in percent over the labels of the truth; NaN where no pixel is known."""
+    labels = sorted({int(label) for label in truth.flat} - {255})
+    ious = [iou_by_loops([truth], [prediction], label) for label in labels]
+    return 100 * sum(ious) / len(ious) if ious else float("nan")

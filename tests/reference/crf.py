@@ -44,3 +44,15 @@ def dense_crf(
 def _softmax(scores):
     shifted = np.exp(scores - scores.max(axis=0))
     return shifted / shifted.sum(axis=0)
+
+
+def allowed_only(probabilities, allowed, fallback):
+    """Pixel by pixel: forbidden classes have nothing, and `fallback` all where none has any."""
+    result = np.zeros_like(probabilities)
+    for row, column in np.ndindex(probabilities.shape[1:]):
+        for label in range(len(probabilities)):
+            if allowed[label, row, column]:
+                result[label, row, column] = probabilities[label, row, column]
+        if not result[:, row, column].any():
+            result[fallback, row, column] = 1
+    return result

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stages.io.sources import Source
+
 WIDTH, HEIGHT = 48, 40
+
+
+def faults(source: Source) -> list[str]:
+    """Why images of a source are no good."""
+    return [image.fault for image in source.images if image.fault is not None]
 
 
 def picture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Image.Image:

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from stages.io.files import write_bytes
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, read_rows, write_table
 
 SIZE = (40, 48)
 #: image_id -> (category, row, column, radius) of its discs; "empty" has none, "held" is for val.
@@ -74,6 +74,19 @@ def write_discs(root: Path) -> dict[str, Path]:
     names = pd.DataFrame({"category": [1, 2], "name": ["sun", "moon"]})
     write_table(paths["categories"], names, CATEGORIES)
     return {"root": root, **paths}
+
+
+def add_crowd(
+    instances: Path, name: str, corners: tuple[int, int, int, int], mask: str | None = None
+) -> npt.NDArray[np.bool_]:
+    """Add a crowd of category 2 to the table; returns the pixels of its box."""
+    rows = read_rows(instances, INSTANCES)
+    crowd = rows[0] | {"image_id": name, "instance_id": 99, "category": 2, "is_crowd": True}
+    crowd |= dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True)) | {"mask": mask}
+    write_table(instances, pd.DataFrame([*rows, crowd]), INSTANCES)
+    region = np.zeros(SIZE, bool)
+    region[corners[1] : corners[3], corners[0] : corners[2]] = True
+    return region
 
 
 def overlap(found: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:

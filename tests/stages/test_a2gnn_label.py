@@ -17,7 +17,7 @@ from stages.io.graphs import Graph, encode_graph
 from stages.io.maps import read_score_map
 from stages.io.masks import encode_label_map, read_label_map
 from stages.io.memo import Memo
-from tests.stages.drawn_discs import SIZE, draw, overlap, write_discs
+from tests.stages.drawn_discs import SIZE, add_crowd, draw, overlap, write_discs
 
 STRIDE, GRID = 4, (10, 12)
 NAMES = ("one", "two", "empty")
@@ -115,6 +115,30 @@ def test_a_class_stays_inside_its_boxes_only_when_asked_to(paths: dict[str, Path
     assert (found[True][~box] == 0).all()
     assert (found[False][~box] == 1).any()
     np.testing.assert_array_equal(found[True][box], found[False][box])
+
+
+def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path]) -> None:
+    small = {"first_epochs": 2, "second_epochs": 2}
+    a2gnn_label(_params(**small), **paths)
+    before = read_label_map(paths["out"] / "labels" / "one.png")
+    region = add_crowd(paths["instances"], "one", (20, 5, 48, 40))
+    a2gnn_label(_params(**small), **paths)
+    found = read_label_map(paths["out"] / "labels" / "one.png")
+    expected = np.where(region & (before == 0), 255, before)  # a class is in its box alone
+    np.testing.assert_array_equal(found, expected)
+    assert (found[region] == 1).any()
+
+
+def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Path]) -> None:
+    write_bytes(paths["seeds"] / "one.png", encode_label_map(np.full(SIZE, 1, np.uint8)))
+    found = {}
+    for margin in (0.0, 0.2):
+        a2gnn_label(_params(box_margin=margin, first_epochs=9, second_epochs=0), **paths)
+        labels = read_label_map(paths["out"] / "labels" / "one.png")
+        rows, columns = np.nonzero(labels)
+        found[margin] = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    assert found[0.0] == (11, 30, 15, 34)
+    assert found[0.2] == (7, 34, 11, 38)
 
 
 def test_unfitting_inputs_are_named(paths: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ from stages.io.files import write_bytes
 from stages.io.maps import ScoreMap, encode_score_map
 from stages.io.masks import encode_label_map, read_label_map
 from stages.io.memo import Memo
-from tests.stages.drawn_discs import DISCS, SIZE, draw, overlap, write_discs
+from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, overlap, write_discs
 
 TRAIN = ("one", "two", "empty")
 
@@ -36,6 +36,7 @@ def params(**changes: object) -> Params:
         "bilateral_compat": 10.0,
         "label_confidence": 0.7,
         "inside_boxes": True,
+        "box_margin": 0.0,
     }
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
@@ -83,6 +84,63 @@ def test_coarse_scores_become_labels_of_every_pixel(paths: dict[str, Path]) -> N
         found, true = read_label_map(paths["out"] / f"{name}.png"), draw(name)[1]
         for category in {disc[0] for disc in DISCS[name]}:
             assert overlap(found == category, true == category) > 0.95
+
+
+def flat_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photographs of one colour: nothing but the start of the CRF tells one pixel from another."""
+    grey = np.full((*SIZE, 3), 128, np.uint8)
+    monkeypatch.setattr("stages.io.samples.read_image", lambda *_: grey)
+
+
+def write_one(paths: dict[str, Path], scores: np.ndarray, classes: list[int]) -> None:
+    """These scores [C, H, W] for image "one", background for the others."""
+    for name in TRAIN:
+        found, labels = (scores, classes) if name == "one" else (np.ones((1, *SIZE)), [0])
+        content = encode_score_map(ScoreMap(found.astype(np.float16), np.array(labels), SIZE, 1))
+        write_bytes(paths["source"] / f"{name}.npz", content)
+
+
+def test_where_only_forbidden_classes_are_left_there_is_background(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside the box the source is sure of the object: the CRF must not hear of it."""
+    flat_photographs(monkeypatch)
+    scores = np.zeros((2, *SIZE))
+    scores[1] = 1
+    box = np.zeros(SIZE, bool)
+    box[11:30, 15:34] = True
+    scores[:, box] = [[0.6], [0.4]]
+    write_one(paths, scores, [0, 1])
+    crf_refine(params(), **paths)
+    assert not read_label_map(paths["out"] / "one.png").any()
+
+
+def test_a_crowd_is_unknown_and_no_evidence_for_background(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat_photographs(monkeypatch)
+    outside = add_crowd(paths["instances"], "one", (0, 0, 48, 40))
+    outside[11:30, 15:34] = False
+    for name in TRAIN:
+        labels = np.full(SIZE, 255 if name == "one" else 0, np.uint8)
+        labels[18:22, 22:26] = 1 if name == "one" else 0
+        write_bytes(paths["source"] / f"{name}.png", encode_label_map(labels))
+    crf_refine(params(), **paths)
+    found = read_label_map(paths["out"] / "one.png")
+    assert (found[outside] == 255).all()
+    assert (found[~outside] == 1).all()
+
+
+def test_a_margin_lets_a_class_out_of_a_tight_box(paths: dict[str, Path]) -> None:
+    scores = np.ones((2, *SIZE)) * [[[0.1]], [[0.9]]]
+    write_one(paths, scores, [0, 1])
+    for margin in (0.0, 0.1, 0.25):
+        crf_refine(params(box_margin=margin, iterations=0), **paths)
+        found = read_label_map(paths["out"] / "one.png")
+        rows, columns = np.nonzero(found)
+        out = int(np.ceil(19 * margin))  # the box has 19 pixels a side
+        assert (rows.min(), rows.max() + 1) == (11 - out, 30 + out)
+        assert (columns.min(), columns.max() + 1) == (15 - out, 34 + out)
 
 
 @pytest.mark.parametrize("inside_boxes", [True, False])

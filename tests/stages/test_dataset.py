@@ -1,27 +1,24 @@
-import csv
 import hashlib
-import json
-import zlib
+import tracemalloc
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from stages.dataset import Params, dataset
 from stages.io.errors import InputError
 from stages.io.images import read_image
 from stages.io.masks import decode_rle, encode_rle, read_label_map
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, read_rows
+from tests.stages.dataset_runs import metrics, read, rejected
 from tests.stages.devkits import (
     HEIGHT,
     WIDTH,
     coco_box,
     coco_image,
     picture,
-    picture_bytes,
     save,
     voc_annotation,
     voc_object,
@@ -30,7 +27,6 @@ from tests.stages.devkits import (
     write_voc,
 )
 
-Format = Literal["coco", "voc", "folder"]
 UPRIGHT_BOX = (5, 8, 17, 31)  # in the upright 48 x 40 image
 #: What undoes an EXIF orientation: from the upright image to the stored one.
 TO_STORED = {
@@ -42,22 +38,6 @@ TO_STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-
-
-def read(root: Path, format: Format, max_rejected: int = 0) -> Path:
-    out = root.parent / f"{root.name}-out"
-    dataset(Params(root=str(root), format=format, max_rejected=max_rejected), root, out)
-    return out
-
-
-def metrics(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "metrics.json").read_text())
-    return found
-
-
-def rejected(out: Path) -> list[dict[str, str]]:
-    with (out / "rejected.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def corners(row: dict[str, Any]) -> tuple[float, ...]:
@@ -148,6 +128,10 @@ def test_coco_masks_are_painted_small_on_large_and_crowds_are_unknown(tmp_path: 
     given = read_rows(out / "instances.parquet", INSTANCES)
     assert [row["instance_id"] for row in truths] == [row["instance_id"] for row in given]
     assert metrics(out)["crowds"] == 1
+    crowd = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    crowd[10:30, 10:40] = True
+    assert [row["mask"] for row in given] == [None, None, encode_rle(crowd)]
+    assert given[2]["area"] == 600
 
 
 def test_instances_hold_no_ground_truth(tmp_path: Path) -> None:
@@ -217,79 +201,74 @@ def test_boxes_are_clipped_or_dropped_and_counted(tmp_path: Path) -> None:
     assert "lies outside its 48x40 image" in reasons[2][1]
 
 
-# --- bad images ------------------------------------------------------------------------------
+# --- splits and images in no list ------------------------------------------------------------
 
 
-def bomb() -> bytes:
-    """A PNG that claims 30000 x 30000 pixels."""
-    content = bytearray(picture_bytes(picture()))
-    content[16:24] = (30000).to_bytes(4, "big") * 2
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    return bytes(content)
+def test_without_a_split_some_are_held_out_by_their_ids(tmp_path: Path) -> None:
+    names = [f"{number:03d}" for number in range(40)]
+    root = write_folder(tmp_path / "folder", [], [f"{name}.png" for name in names])
+
+    def splits(names: list[str], hold_out: int) -> dict[str, str]:
+        lines = ["file,category,x0,y0,x1,y1", *(f"{name}.png,cat,0,0,9,9" for name in names)]
+        (root / "boxes.csv").write_text("\n".join(lines))
+        out = read(root, "folder", hold_out=hold_out)
+        return {row["image_id"]: row["split"] for row in read_rows(out / "images.parquet", IMAGES)}
+
+    found = splits(names, 5)
+    assert 2 <= list(found.values()).count("val") <= 16
+    assert splits(names[:20], 5) == {name: found[name] for name in names[:20]}
+    assert set(splits(names, 0).values()) == {"train"}
 
 
-BAD = {
-    "text": (b"not an image at all", "not a sound image: no known format"),
-    "nothing": (b"", "not a sound image"),
-    "truncated": (picture_bytes(picture(), "JPEG")[:500], "not a sound image"),
-    "cut": (picture_bytes(picture())[:2000], "not a sound image"),
-    "bomb": (bomb(), "decompression bomb"),
-    "size": (picture_bytes(picture(20, 10)), "annotation says 48x40, the file holds 20x10"),
-    "missing": (None, "cannot be read: No such file"),
-}
+def test_a_coco_file_alone_is_split_too(tmp_path: Path) -> None:
+    images = [coco_image(number, f"{number:03d}.png") for number in range(40)]
+    out = read(write_coco(tmp_path / "coco", images), "coco")
+    assert 2 <= metrics(out)["val_images"] <= 16
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_a_bad_image_is_quarantined_with_its_reason(
-    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+def test_images_in_no_row_are_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content, reason = BAD[kind]
-    boxes = [coco_box(1, 3, [0, 0, 4, 4]), coco_box(2, 3, [0, 0, 4, 4])]
-    root = write_coco(tmp_path / "coco", [coco_image(1, "a.png"), coco_image(2, "b.png")], boxes)
-    bad = root / "images" / "train" / "b.png"
-    if content is None:
-        bad.unlink()
-    else:
-        bad.write_bytes(content)
-    out = read(root, "coco", max_rejected=1)
-    assert [row["image_id"] for row in read_rows(out / "images.parquet", IMAGES)] == ["a"]
-    assert [row["image_id"] for row in read_rows(out / "instances.parquet", INSTANCES)] == ["a"]
-    (row,) = rejected(out)
-    assert row["image"] == "images/train/b.png"
-    assert reason in row["reason"]
-    assert metrics(out)["rejected_images"] == 1
-    assert "1 images rejected: images/train/b.png" in capsys.readouterr().out
+    files = ["a.png", "forgotten.png", "x/forgotten.png"]
+    out = read(write_folder(tmp_path / "folder", ["a.png,train,cat,0,0,4,4"], files), "folder")
+    lines = (out / "unlisted.csv").read_text().splitlines()
+    assert lines == ["image", "forgotten.png", "x/forgotten.png"]
+    assert metrics(out)["unlisted_images"] == 2
+    assert "2 images are in no list, see" in capsys.readouterr().out
 
 
-def test_too_many_bad_images_are_an_error_that_names_them(tmp_path: Path) -> None:
-    images = [coco_image(number, f"{number}.png") for number in range(4)]
-    root = write_coco(tmp_path / "coco", images)
-    for number in (1, 2):
-        (root / "images" / "train" / f"{number}.png").write_bytes(b"?")
-    with pytest.raises(
-        InputError, match=r"2 of 4 images rejected, more than .*max_rejected = 1"
-    ) as caught:
-        read(root, "coco", max_rejected=1)
-    assert "rejected.csv" in str(caught.value)
-    assert "images/train/1.png: not a sound image" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "coco-out" / "images.parquet").exists()
+# --- what it takes ---------------------------------------------------------------------------
 
 
-def test_a_mask_of_another_size_is_quarantined(tmp_path: Path) -> None:
-    root = tmp_path / "folder"
-    write_folder(root, ["a.png,train,cat,0,0,4,4", "b.png,train,cat,0,0,4,4"], ["a.png", "b.png"])
-    save(root / "masks" / "b.png", Image.fromarray(np.zeros((4, 4), dtype=np.uint8)))
-    out = read(root, "folder", max_rejected=1)
-    assert rejected(out)[0]["reason"] == "mask masks/b.png is 4x4, its image 48x40"
+def test_many_outlines_of_one_image_are_not_held_at_once(tmp_path: Path) -> None:
+    side, count = 400, 300
+    outline = [[0, 0, side, 0, side, side, 0, side]]
+    boxes = [coco_box(1, 3, [0, 0, side, side], segmentation=outline) for _ in range(count)]
+    root = write_coco(tmp_path / "coco", [], [])
+    save(root / "images" / "train" / "a.png", picture(side, side))
+    write_coco(root, [coco_image(1, "a.png", width=side, height=side)], boxes)
+    tracemalloc.start()
+    try:
+        read(root, "coco")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.5 * count * side * side
 
 
-def test_a_label_of_no_category_is_an_error(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "folder", ["a.png,train,cat,0,0,4,4"], ["a.png"])
-    labels = np.full((HEIGHT, WIDTH), 2, dtype=np.uint8)
-    save(root / "masks" / "a.png", Image.fromarray(labels))
-    with pytest.raises(InputError, match=r"masks/a\.png: label 2; expected 0\.\.1 or 255"):
-        read(root, "folder")
+def test_boxes_that_the_table_cannot_tell_from_nothing_are_dropped(tmp_path: Path) -> None:
+    lines = ["a.png,train,cat,10,10,10.0000000001,20", "a.png,train,cat,0,0,4,4"]
+    out = read(write_folder(tmp_path / "folder", lines, ["a.png"]), "folder")
+    assert len(read_rows(out / "instances.parquet", INSTANCES)) == 1
+    assert rejected(out)[0]["reason"].endswith("covers next to nothing")
+
+
+def test_crowd_boxes_stay_in_the_table(tmp_path: Path) -> None:
+    boxes = [coco_box(1, 3, [5, 6, 7, 8], iscrowd=crowd) for crowd in (1, True, 0, False)]
+    root = write_coco(tmp_path / "coco", [coco_image(1, "a.png")], boxes)
+    rows = read_rows(read(root, "coco") / "instances.parquet", INSTANCES)
+    assert [row["is_crowd"] for row in rows] == [True, True, False, False]
+    assert {corners(row) for row in rows} == {(5, 6, 12, 14)}
 
 
 def test_missing_root_and_data_without_a_sound_image_are_errors(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from stages.grabcut_seeds import Params, grabcut_seeds
 from stages.io import parallel
 from stages.io.errors import InputError
-from stages.io.masks import read_label_map
+from stages.io.masks import encode_rle, read_label_map
 from stages.io.memo import Memo
-from tests.stages.drawn_discs import DISCS, SIZE, draw, overlap, write_discs
+from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, overlap, write_discs
 
 
 @pytest.fixture
@@ -43,6 +43,27 @@ def test_only_training_images_are_labelled_and_those_without_boxes_are_backgroun
         assert found == {"one", "two", "empty"}
         empty = read_label_map(paths["out"] / folder / "empty.png")
         np.testing.assert_array_equal(empty, np.zeros(SIZE))
+
+
+@pytest.mark.parametrize("outlined", [False, True])
+def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path], outlined: bool) -> None:
+    outline = np.random.default_rng(0).random(SIZE) < 0.5
+    mask = encode_rle(outline) if outlined else None
+    region = add_crowd(paths["instances"], "one", (20, 0, 48, 40), mask)
+    region = outline if outlined else region
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
+    true = draw("one")[1]
+    box = np.zeros(SIZE, bool)
+    box[11:30, 15:34] = True
+    filled = read_label_map(paths["out"] / "filled" / "one.png")
+    np.testing.assert_array_equal(filled, np.where(box, 1, np.where(region, 255, 0)))
+    labels = read_label_map(paths["out"] / "labels" / "one.png")
+    np.testing.assert_array_equal(labels[~box], filled[~box])
+    assert overlap(labels == 1, true == 1) > 0.9
+    assert not (labels[region] == 0).any()
+    assert (labels[region & box] == 255).any()  # the corners of the box: crowd or background
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
+    assert metrics["boxes"] == 3
 
 
 def test_degenerate_cuts_are_counted(

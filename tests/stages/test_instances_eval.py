@@ -84,7 +84,8 @@ def test_overlap_decides_at_which_threshold_a_mask_counts(paths: dict[str, Path]
     found = [row("b", 9, 2, rectangle(5, 5, 25, 20), 0.9)]  # 15 of 25 columns: IoU 0.6
     metrics = measured(paths, TRUTH[2:], found)
     assert metrics["ap50"] == 100
-    assert metrics["ap75"] == 0
+    assert (metrics["ap70"], metrics["ap75"]) == (0, 0)
+    assert (metrics["voc_ap50"], metrics["voc_ap70"]) == (100, 0)
     assert metrics["map"] == pytest.approx(30)  # at 0.50, 0.55, 0.60 of ten thresholds
 
 
@@ -99,11 +100,38 @@ def test_nothing_found_is_zero(paths: dict[str, Path]) -> None:
     assert measured(paths, TRUTH, [])["map"] == 0
 
 
+def test_voc_counts_a_second_mask_of_an_object_where_coco_finds_it_another(
+    paths: dict[str, Path],
+) -> None:
+    truth = [
+        row("a", 1, 1, rectangle(0, 0, 20, 20)),
+        row("a", 2, 1, rectangle(0, 0, 20, 30)),
+    ]
+    found = [
+        row("a", 8, 1, rectangle(0, 0, 20, 20), 0.9),
+        row("a", 9, 1, rectangle(0, 0, 20, 19), 0.8),  # IoU 0.95 and 0.63
+    ]
+    metrics = measured(paths, truth, found)
+    assert metrics["ap50"] == 100
+    assert metrics["voc_ap50"] == 50
+    alone = measured(paths, truth, found[:1])
+    assert alone["voc_ap50"] == 50
+    assert alone["ap50"] == pytest.approx(100 * 51 / 101, abs=0.01)
+
+
+def test_a_mask_on_a_crowd_counts_neither_way(paths: dict[str, Path]) -> None:
+    crowd = row("b", 4, 2, rectangle(30, 30, 39, 47)) | {"is_crowd": True}
+    found = [row("b", 8, 2, rectangle(30, 30, 39, 47), 0.9), row("b", 9, 2, TRUTH_B, 0.5)]
+    metrics = measured(paths, [*TRUTH[2:], crowd], found)
+    assert (metrics["ap50"], metrics["voc_ap50"]) == (100, 100)
+    assert metrics["ap"] == {"dog": 100}
+
+
 def test_no_masks_in_the_truth_gives_nulls_and_a_note(
     paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for truth in ([], [row("a", 1, 1, None)]):
         metrics = measured(paths, truth, TRUTH)
-        assert metrics["map"] is metrics["ap50"] is metrics["ap75"] is None
+        assert metrics["map"] is metrics["ap50"] is metrics["ap70"] is metrics["voc_ap70"] is None
         assert metrics["images"] == 0
         assert "no instance masks in the ground truth" in capsys.readouterr().out

@@ -80,6 +80,19 @@ def test_rows_per_image_and_chosen_classes(data: dict[str, Any]) -> None:
     assert list(np.asarray(rows.loc["a", "categories"])) == [0, 1]
 
 
+def test_an_image_without_background_is_not_worst_for_a_few_pixels_of_it(
+    data: dict[str, Any],
+) -> None:
+    few = np.full(SIZE, 2, dtype=np.uint8)
+    few[0, :4] = 0
+    write_bytes(data["labels"] / "b.png", encode_label_map(few))
+    scores = measured(data)
+    assert scores["iou"]["background"] < 100  # the set counts what it wrongly claims
+    rows = pd.read_parquet(data["out"] / "source.parquet").set_index("image_id")
+    assert rows.loc["b", "miou"] == 95
+    assert list(np.asarray(rows.loc["b", "categories"])) == [2]
+
+
 def test_images_without_truth_are_counted_and_left_out(data: dict[str, Any]) -> None:
     (data["ground_truth"] / "a.png").unlink()
     scores = measured(data)

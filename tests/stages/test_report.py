@@ -75,8 +75,9 @@ def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> d
         content = network_score(value if measured else None)
         write_json(folder / "deeplab_eval" / f"{name}.json", content)
     points = 44.4 if measured else None
-    instances = {"map": points, "ap50": points, "ap75": points, "ap": {"cat": points},
-                 "images": 4, "instances": 4, "predicted": 4}  # fmt: skip
+    names = ("map", "ap50", "ap70", "ap75", "voc_ap50", "voc_ap70", "voc_ap75")
+    instances = dict.fromkeys(names, points) | {"ap": {"cat": points}}
+    instances |= {"images": 4, "instances": 4, "predicted": 4}
     write_json(folder / "instances.json", instances)
     write_origins(folder / "provenance.csv", dict.fromkeys(IDS, AUTOMATIC))
     write_bytes(folder / "params.yaml", b"labels_eval:\n  classes: [cat]\nmasks_export: {}\n")

@@ -8,6 +8,7 @@ import pytest
 from models.ops.boxes import filled_boxes
 from models.ops.grabcut import label_cuts
 from models.seeds import box_seeds
+from stages import grabcut_seeds
 from stages.io import parallel
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
@@ -16,7 +17,7 @@ from stages.io.masks import encode_label_map, read_label_map
 from stages.io.memo import Memo
 from stages.io.samples import boxes_by_image
 from stages.seeds_fuse import Params, seeds_fuse
-from tests.stages.drawn_discs import DISCS, SIZE, draw, write_discs
+from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, write_discs
 
 
 @pytest.fixture
@@ -113,6 +114,31 @@ def test_a_class_that_the_activations_miss_is_taken_from_grabcut(paths: dict[str
     assert metrics["boxes_without_their_class_in_cam"] == 1
     shares = metrics["confident_share_of_box_pixels"], metrics["fused_share_of_box_pixels"]
     assert 0 < shares[0] < shares[1] < 1
+
+
+@pytest.mark.parametrize("rule", ["agreement", "printed"])
+@pytest.mark.parametrize("activation", [0.0, 1.0])
+def test_a_crowd_gives_no_seeds_however_activated(
+    paths: dict[str, Path], tmp_path: Path, rule: str, activation: float
+) -> None:
+    region = add_crowd(paths["instances"], "two", (22, 0, 47, 30))
+    grabcut = grabcut_seeds.Params(seed=0, iterations=5, min_fraction=0.1)
+    cut, tables = tmp_path / "cut", {name: paths[name] for name in ("images", "instances")}
+    grabcut_seeds.grabcut_seeds(grabcut, tmp_path, **tables, out=cut)
+    scores = np.full((2, 40, 48), activation, np.float16)
+    content = encode_score_map(ScoreMap(scores, np.array([1, 2]), SIZE, 1))
+    write_bytes(paths["cams"] / "two.npz", content)
+    numbers = params(confident_rule=rule, inside_background=0.3)
+    seeds_fuse(numbers, **(paths | {"grabcut": cut / "labels"}))
+    boxes = [box.corners for box in boxes_by_image(paths["instances"])["two"]]
+    inside = filled_boxes(boxes, [1, 1], SIZE) == 1
+    for folder in ("fused", "confident"):
+        labels = read(paths, folder, "two")
+        assert not (labels[region] == 0).any()
+        assert (labels[region & ~inside] == 255).all()
+        assert (labels[~region & ~inside] == 0).all() or folder == "confident"
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
+    assert metrics["fused_share_of_box_pixels"] <= 1
 
 
 def test_a_map_of_another_size_is_refused(paths: dict[str, Path]) -> None:

@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ops.boxes import filled_boxes, inside_own_boxes, pixel_box, smaller_on_top
+from models.ops.boxes import (
+    filled_boxes,
+    inside_own_boxes,
+    outside_boxes,
+    pixel_box,
+    smaller_on_top,
+    unknown_in_region,
+    widened,
+)
+from tests.reference import boxes as reference
 from tests.reference.seeds import area, inside
 
 SIZE = (9, 11)
@@ -73,3 +82,33 @@ def test_a_class_is_allowed_in_its_own_boxes_and_background_everywhere(seed):
 
 def test_boxes_are_painted_from_large_to_small_and_equal_ones_in_order():
     assert smaller_on_top([(0, 0, 2, 2), (0, 0, 3, 3), (1, 1, 3, 3), (0, 0, 1, 1)]) == [1, 0, 2, 3]
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(st.integers(0, 2**16))
+def test_in_a_region_only_labels_in_boxes_of_their_class_stay(seed):
+    boxes, categories = random_boxes(seed)
+    generator = np.random.default_rng(seed)
+    labels = generator.choice(np.array([0, 1, 4, 254, 255], np.uint8), SIZE)
+    region = generator.random(SIZE) < 0.5
+    before = labels.copy()
+    found = unknown_in_region(labels, region, boxes, categories)
+    np.testing.assert_array_equal(
+        found, reference.unknown_in_region(labels, region, boxes, categories)
+    )
+    assert not (found[region] == 0).any()
+    np.testing.assert_array_equal(labels, before)
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(st.integers(0, 2**16))
+def test_outside_is_where_no_box_is(seed):
+    boxes, _ = random_boxes(seed)
+    outside = outside_boxes(boxes, SIZE)
+    for row, column in np.ndindex(SIZE):
+        assert outside[row, column] == (not any(inside(box, row, column) for box in boxes))
+
+
+def test_a_margin_moves_every_side_by_a_share_of_the_width_or_height():
+    assert widened((10, 10, 30, 20), 0.1) == pytest.approx((8, 9, 32, 21))
+    assert widened((0.1, 0.7, 3.3, 4.9), 0) == (0.1, 0.7, 3.3, 4.9)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ops.crf import FLOOR, Kernels, dense_crf, label_probabilities, normalized
+from models.ops.crf import FLOOR, Kernels, allowed_only, dense_crf, label_probabilities, normalized
+from tests.reference.crf import allowed_only as slow_allowed_only
 from tests.reference.crf import dense_crf as exact_crf
 
 
@@ -116,3 +117,20 @@ def test_hard_labels_become_confident_shares_and_unknown_equal_ones():
 def test_hard_labels_of_a_single_class_are_certain():
     labels = np.zeros((2, 2), np.uint8)
     np.testing.assert_array_equal(label_probabilities(labels, [0], 0.7), np.ones((1, 2, 2)))
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(st.integers(1, 4), st.integers(0, 2**16))
+def test_a_forbidden_class_never_starts_above_the_floor(classes, seed):
+    generator = np.random.default_rng(seed)
+    values = generator.random((classes, 4, 5)).astype(np.float32)
+    # what is left may be next to nothing, or nothing at all
+    values *= generator.choice(np.array([0, 1e-30, 1e-9, 1], np.float32), values.shape)
+    allowed = generator.random(values.shape) < 0.5
+    fallback = int(generator.integers(classes))
+    allowed[fallback] = True
+    before = values.copy()
+    kept = allowed_only(values, allowed, fallback)
+    np.testing.assert_array_equal(kept, slow_allowed_only(values, allowed, fallback))
+    np.testing.assert_array_equal(values, before)
+    assert (normalized(kept)[~allowed] <= FLOOR).all()

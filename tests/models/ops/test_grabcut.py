@@ -52,6 +52,34 @@ def test_a_result_depends_on_the_seed_and_on_no_earlier_call():
     assert any(not np.array_equal(first, other) for other in others)
 
 
+def test_without_unsure_pixels_the_start_is_opencvs_rectangle():
+    (image, _), (x0, y0, x1, y1) = disc_image(), (10, 8, 38, 32)
+    marks = np.zeros(image.shape[:2], np.uint8)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.setRNGSeed(3)
+    cv2.grabCut(image, marks, (x0, y0, x1 - x0, y1 - y0), *models, 5, cv2.GC_INIT_WITH_RECT)
+    for unsure in (None, np.zeros(image.shape[:2], bool)):
+        cut = grabcut_box(image, (x0, y0, x1, y1), 5, 0.1, 3, unsure)
+        assert cut.kind == "cut"
+        np.testing.assert_array_equal(cut.mask, marks == cv2.GC_PR_FGD)
+
+
+def test_pixels_that_may_hold_more_objects_are_no_certain_background(monkeypatch):
+    started = []
+
+    def keep(image, marks, *arguments):
+        started.append(marks.copy())
+
+    monkeypatch.setattr(cv2, "grabCut", keep)
+    image, _ = disc_image()
+    unsure = np.zeros((40, 48), bool)
+    unsure[5:20, 20:40] = True
+    grabcut_box(image, (10, 10, 30, 30), 5, 0.1, 0, unsure)
+    expected = np.where(unsure, cv2.GC_PR_BGD, cv2.GC_BGD)
+    expected[10:30, 10:30] = cv2.GC_PR_FGD
+    np.testing.assert_array_equal(started[0], expected)
+
+
 def test_the_image_is_left_unchanged():
     image, _ = disc_image()
     before = image.copy()

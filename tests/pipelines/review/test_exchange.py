@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipelines.look.objects import Objects
 from pipelines.look.revisions import read_revision
 from pipelines.review.corrections import remove_corrections
 from pipelines.review.exchange import export_folder, import_folder
+from pipelines.workspace import holding_workspace
 from stages.io.errors import InputError
 from stages.io.masks import encode_label_map, read_label_map
 from stages.io.tables import IMAGES
@@ -259,3 +261,21 @@ def test_a_folder_that_was_not_exported_is_compared_with_the_final_labels(
     found = import_folder(repository.root, catalogue(repository), tmp_path / "mine")
     assert [(one.image_id, one.pixels) for one in found] == [("cat", 1)]
     assert not (tmp_path / "mine/.exported").exists()
+
+
+def test_a_run_that_holds_the_workspace_is_named_and_nothing_written(
+    repository: MadeRepository, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    export(repository, folder)
+    edit(folder, "cat", slice(0, 2), GREEN)
+    held = rf"another run holds this workspace \(process {os.getpid()}.*--wait$"
+    with holding_workspace(repository.root):
+        with pytest.raises(InputError, match=held):
+            import_folder(repository.root, catalogue(repository), folder)
+        assert corrections(repository) == []
+    import_folder(repository.root, catalogue(repository), folder)
+    kept = corrections(repository)
+    with holding_workspace(repository.root), pytest.raises(InputError, match=held):
+        remove_corrections(repository.root, ["cat"])
+    assert corrections(repository) == kept != []

@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,12 +9,17 @@ from pydantic.dataclasses import dataclass
 
 from stages.io.command import parse_section, read_params_file, run
 from stages.io.errors import InputError
+from stages.io.inputs import read_inputs
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
     epochs: Annotated[int, Field(gt=0)]
     learning_rate: float
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (Path(f"weights_{self.epochs}.pth"),)
 
 
 seen: list[object] = []
@@ -23,6 +30,14 @@ def draw_stage(params: Params, images: Path, out: Path, name: str = "plain") -> 
     if not images.name.endswith(".parquet"):
         raise InputError(f"{images}: expected a .parquet file")
     seen.append((params, images, out, name))
+
+
+def read_slowly(params: Params, images: Path, out: Path, root: Path = Path("unused")) -> None:
+    """A stage under which something happens."""
+    meanwhile.pop()()
+
+
+meanwhile: list[Callable[[], object]] = []
 
 
 def write_params(path: Path, text: str) -> Path:
@@ -93,3 +108,104 @@ def test_a_wrong_params_file_is_one_line(
 def test_a_missing_params_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_params_file(tmp_path / "params.yaml")
+
+
+SECTION = "read_slowly: {epochs: 3, learning_rate: 1}\n"
+
+
+def run_while(folder: Path, edit: Callable[[], object]) -> None:
+    """`read_slowly` on a table and a params file in `folder`, and `edit` meanwhile."""
+    meanwhile.append(edit)
+    words = [
+        *("--images", str(folder / "images.parquet"), "--out", str(folder / "out")),
+        *("--root", str(folder / "photographs"), "--params", str(folder / "params.yaml")),
+    ]
+    run(read_slowly, words)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_params(tmp_path, SECTION)
+    (tmp_path / "images.parquet").write_text("images")
+    (tmp_path / "images.json").write_text("beside them")
+    (tmp_path / "photographs").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "named"),
+    [
+        ("images.parquet", "others", "images.parquet"),
+        ("images.json", "others", "images.json"),
+        ("params.yaml", SECTION.replace("3", "4"), "params.yaml: read_slowly"),
+        ("params.yaml", "read_slowly: [cut sho", "params.yaml: read_slowly"),
+    ],
+)
+def test_an_input_that_changes_under_a_stage_is_one_line_and_exit_code_1(
+    folder: Path, file: str, text: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_while(folder, lambda: (folder / file).write_text(text))
+    assert caught.value.code == 1
+    expected = f"read_slowly: {folder / named} changed while read_slowly ran; run again\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_file_that_the_section_names_may_not_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "weights_3.pth").write_text("before")
+    with pytest.raises(SystemExit):
+        run_while(folder, lambda: (folder / "weights_3.pth").write_text("after"))
+    assert "weights_3.pth changed while read_slowly ran" in capsys.readouterr().err
+
+
+def test_what_the_stage_writes_and_what_it_does_not_read_may_change(folder: Path) -> None:
+    def edit() -> None:
+        write_params(folder, SECTION + "other: {seed: 1}\n")
+        os.utime(folder / "images.parquet", (0, 0))
+        (folder / "out").mkdir()
+        (folder / "photographs/a.jpg").touch()  # images.parquet declares each by its hash
+
+    run_while(folder, edit)
+    assert meanwhile == []
+
+
+def test_a_stage_that_ends_by_itself_is_not_asked_what_changed(folder: Path) -> None:
+    def edit() -> None:
+        (folder / "images.parquet").write_text("others")
+        raise SystemExit  # as all but the first of several training processes do
+
+    with pytest.raises(SystemExit) as caught:
+        run_while(folder, edit)
+    assert caught.value.code is None
+
+
+def test_a_stage_leaves_what_it_read_where_it_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEDMASK_INPUTS", str(folder / "left.json"))
+    run_while(folder, lambda: None)
+    left = read_inputs(folder / "left.json")
+    assert {Path(name).name for name in left.files} == {"images.parquet", "images.json"}
+    assert left.values == [
+        (str(folder / "params.yaml"), "read_slowly", '{"epochs": 3, "learning_rate": 1}')
+    ]
+
+
+def test_code_that_was_written_after_the_process_began_stops_the_stage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "stages").mkdir()
+    for name in ("__init__.py", "read_slowly.py"):
+        (folder / "stages" / name).touch()
+        os.utime(folder / "stages" / name, (1e9, 1e9))  # as `git mv` and `cp -p` leave it
+    monkeypatch.setattr("stages.io.command.ROOT", folder)
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as caught:
+        run_while(folder, lambda: None)
+    assert caught.value.code == 1
+    meanwhile.clear()
+    said = "stages/__init__.py and 1 more changed while read_slowly started; run again"
+    assert said in capsys.readouterr().err

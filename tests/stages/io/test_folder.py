@@ -1,3 +1,7 @@
+import contextlib
+import os
+import re
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +10,7 @@ from PIL import Image
 
 from stages.io.errors import InputError
 from stages.io.folder import read_folder
-from tests.stages.devkits import save, write_folder
+from tests.stages.devkits import faults, save, write_folder
 
 
 def test_images_below_the_root_get_flat_ids(tmp_path: Path) -> None:
@@ -56,20 +60,92 @@ def test_spreadsheet_marks_are_ignored(tmp_path: Path) -> None:
         ("a.txt,train,cat,0,0,1,1", "line 3: file 'a.txt': expected one of .jpg"),
         ("a.png,test,cat,0,0,1,1", "line 3: split 'test': expected train or val"),
         ("ok.png,val,cat,0,0,1,1", "line 3: split 'val': ok.png was train above"),
-        ("a.png,train,cow,0,0,1,1", "line 3: unknown category 'cow'; expected one of cat"),
+        ("a.png,train,cow,0,0,1,1", "line 3: unknown category 'cow'; expected one of 'cat'"),
         ("a.png,train,cat,nan,0,1,1", "line 3: box .* expected finite"),
         ("a.png,train,cat,0,0,1,", "line 3: y1 '': expected a number"),
+    ],
+)
+def test_a_bad_row_is_the_fault_of_its_image(tmp_path: Path, line: str, message: str) -> None:
+    write_folder(tmp_path, ["ok.png,train,cat,0,0,1,1", line], [])
+    (tmp_path / "categories.txt").write_text("cat\n")
+    (fault,) = faults(read_folder(tmp_path))
+    assert re.search(message, fault)
+    assert fault.startswith(str(tmp_path / "boxes.csv"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
         ("a.png,train,cat,0,0,1", "line 3: expected 7 fields"),
         ("a.png,train,cat,0,0,1,1,9", "line 3: expected 7 fields"),
         ("ok.jpg,train,cat,0,0,1,1", "duplicate image id 'ok': ok.png and ok.jpg"),
     ],
 )
-def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
+def test_a_broken_table_is_refused(tmp_path: Path, line: str, message: str) -> None:
     write_folder(tmp_path, ["ok.png,train,cat,0,0,1,1", line], [])
-    (tmp_path / "categories.txt").write_text("cat\n")
     with pytest.raises(InputError, match=message) as caught:
         read_folder(tmp_path)
     assert str(caught.value).startswith(str(tmp_path / "boxes.csv"))
+
+
+def test_the_split_may_be_left_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, [], [])
+    (tmp_path / "boxes.csv").write_text("file,category,x0,y0,x1,y1\na.png,cat,0,0,1,1\n")
+    (image,) = read_folder(tmp_path).images
+    assert (image.split, image.fault, len(image.boxes)) == (None, None, 1)
+
+
+def test_one_image_in_two_spellings_is_one_image(tmp_path: Path) -> None:
+    lines = ["x/a.png,train,cat,0,0,1,1", "x//a.png,train,cat,0,0,2,2", "x\\a.png,train,,,,,"]
+    (image,) = read_folder(write_folder(tmp_path, lines, [])).images
+    assert len(image.boxes) == 2
+
+
+def test_images_in_no_row_are_named(tmp_path: Path) -> None:
+    lines = ["./a.png,train,cat,0,0,1,1", "bad b.png,train,,,,,"]
+    files = ["a.png", "bad b.png", "x/new.png", "masks/a.png", ".trash/old.png", "x/.hidden.png"]
+    write_folder(tmp_path, lines, files)
+    (tmp_path / "x" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert read_folder(tmp_path).unlisted == ("x/new.png",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfec\x00a\x00t\x00", r"categories\.txt: .* expected text in UTF-8"),
+        (b"cat\nBackground\n", "category name 'Background': expected none of this name"),
+        (b"", "0 categories"),
+        (b"ca\x07t", "expected printable text"),
+    ],
+)
+def test_bad_listings_of_categories_are_refused(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    write_folder(tmp_path, ["a.png,train,cat,0,0,1,1"], ["a.png"])
+    (tmp_path / "categories.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "categories.txt"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "loop"])
+def test_what_is_no_file_is_refused(tmp_path: Path, name: str, kind: str) -> None:
+    write_folder(tmp_path, ["a.png,train,cat,0,0,1,1"], ["a.png"])
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "loop":
+            path.symlink_to(name)
+        else:
+            server = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stack.enter_context(contextlib.chdir(tmp_path))  # addresses are short
+            server.bind(name)
+        with pytest.raises(InputError, match=name):
+            read_folder(tmp_path)
 
 
 def test_bad_headers_and_missing_files_are_named(tmp_path: Path) -> None:
@@ -86,5 +162,5 @@ def test_bad_headers_and_missing_files_are_named(tmp_path: Path) -> None:
 def test_a_name_stands_once_in_the_listing(tmp_path: Path) -> None:
     write_folder(tmp_path, ["a.png,train,cat,0,0,1,1"], [])
     (tmp_path / "categories.txt").write_text("cat\ncat\n")
-    with pytest.raises(InputError, match=r"categories\.txt: a name stands twice"):
+    with pytest.raises(InputError, match=r"categories\.txt: category name 'cat': stands twice"):
         read_folder(tmp_path)

@@ -1,8 +1,10 @@
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from stages.io import memo
 from stages.io.errors import InputError
 from stages.io.memo import Outcome, keep_outcome, memo_key, read_outcome
 
@@ -27,7 +29,7 @@ def test_outcome_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\3\4 half a zip"])
-def test_a_damaged_outcome_is_not_used(tmp_path: Path, damage: bytes) -> None:
+def test_what_has_no_checksum_is_not_used(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "k").write_bytes(damage)
     assert read_outcome(tmp_path / "k") is None
     assert read_outcome(tmp_path / "missing") is None
@@ -61,6 +63,34 @@ def test_a_rewritten_file_gives_another_key(tmp_path: Path) -> None:
     before = memo_key("code", Item("x", file, Inner(1.0)))
     file.write_bytes(b"22")
     assert memo_key("code", Item("x", file, Inner(1.0))) != before
+
+
+def test_a_file_rewritten_within_the_clocks_grain_gives_another_key(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    keys = set()
+    for content in (b"1", b"2", b"3"):
+        file.write_bytes(content)
+        os.utime(file, ns=(0, 0))
+        keys.add(memo_key("code", file))
+    assert len(keys) == 3
+
+
+def test_an_old_file_is_read_once_until_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    file, other = tmp_path / "a", tmp_path / "b"
+    for path, content in ((file, b"1"), (other, b"2")):
+        path.write_bytes(content)
+        os.utime(path, ns=(0, 0))
+    monkeypatch.setattr("stages.io.memo.GRAIN", 0)
+    read = memo._read_digest
+    monkeypatch.setattr(memo, "_read_digest", lambda path: reads.append(path) or read(path))
+    first = memo_key("code", file)
+    assert memo_key("code", file) == first
+    assert reads == [file]
+    os.replace(other, file)
+    assert memo_key("code", file) != first
 
 
 def test_a_field_that_cannot_be_hashed_is_refused() -> None:

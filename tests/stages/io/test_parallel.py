@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,9 @@ class StubMemo:
 
     def path(self, item: object) -> Path:
         return self.folder / memo.memo_key("code", item)
+
+    def has_same_code(self) -> bool:
+        return True
 
 
 ITEMS = [Item(f"i{value}", value) for value in range(9)]
@@ -112,6 +115,75 @@ def test_which_images_were_computed_is_left_for_whoever_asks(
     assert found.computed == {"i6", "i7", "i8"}, "the others came from the memo store"
 
 
+@dataclass(frozen=True)
+class FileItem:
+    image_id: str
+    file: Path
+
+
+def read_while_it_is_edited(item: FileItem) -> Outcome:
+    """The stage of someone who saves another file in its place before it is read."""
+    other = item.file.with_suffix(".new")
+    other.write_bytes(b"second")
+    os.replace(other, item.file)
+    return Outcome({f"{item.image_id}.txt": item.file.read_bytes()})
+
+
+def read_what_is_put_back(item: FileItem) -> Outcome:
+    """As a checkout of another commit and back."""
+    first = item.file.read_bytes()
+    outcome = read_while_it_is_edited(item)
+    item.file.write_bytes(first)
+    return outcome
+
+
+@pytest.mark.parametrize("stage", [read_while_it_is_edited, read_what_is_put_back])
+def test_what_was_made_of_a_file_that_changed_meanwhile_is_not_kept(
+    tmp_path: Path, stage: Callable[[FileItem], Outcome]
+) -> None:
+    items = [FileItem(name, tmp_path / f"{name}.png") for name in "abc"]
+    for item in items:
+        item.file.write_bytes(b"first ")
+    with pytest.raises(InputError, match=r"image a: .*/a\.png changed while the stage ran; run it"):
+        map_images(stage, items, tmp_path / "out", stage="square", workers=1)
+    kept = [path for path in (tmp_path / "memo").rglob("*") if path.is_file()]
+    assert kept == []
+
+
+def test_what_other_code_may_have_made_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "stages/scenes.py"
+    source.parent.mkdir()
+    (source.parent / "__init__.py").touch()
+    source.write_text("A = 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stages.io.parallel.Memo", memo.Memo)
+
+    def edit_the_code(item: Item) -> Outcome:
+        source.write_text("A = 2\n")
+        return square(item)
+
+    with pytest.raises(InputError, match="scenes: its code changed while it ran; run it again"):
+        map_images(edit_the_code, ITEMS, tmp_path / "out", stage="scenes", workers=1)
+    assert not list(tmp_path.glob(".seedmask/memo/scenes/*/*"))
+
+
+def test_a_damaged_result_is_computed_again_and_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
+    place = StubMemo(tmp_path / "memo").path(ITEMS[3])
+    content = bytearray(place.read_bytes())
+    content[content.index(b"9")] ^= 1
+    place.write_bytes(content)
+    capsys.readouterr()
+    for folder, said in (("b", 1), ("c", 0)):
+        assert map_images(square, ITEMS, tmp_path / folder, stage="square", workers=1) == first
+        assert (tmp_path / folder / "i3.txt").read_text() == "9"
+        assert capsys.readouterr().err.count(f"{place}: damaged") == said
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_names_its_image(tmp_path: Path, workers: int) -> None:
     with pytest.raises(ValueError, match="got -1") as caught:
@@ -148,6 +220,18 @@ def test_verifying_names_what_differs(
     assert ended.value.code == 1
     assert "9 kept results computed again, 1 differ" in (told := capsys.readouterr().out)
     assert "i4 differs" in told
+
+
+def test_verifying_says_that_a_damaged_result_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
+    StubMemo(tmp_path / "memo").path(ITEMS[4]).write_bytes(b"PK\3\4")
+    monkeypatch.setenv("SEEDMASK_VERIFY_MEMO", "1")
+    with pytest.raises(SystemExit) as ended:
+        map_images(square, ITEMS, tmp_path / "b", stage="square", workers=1)
+    assert ended.value.code == 1
+    assert "i4 differs" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from stages.io.scores import (
     percent,
     read_class_names,
     read_truth,
+    scores_of_image,
     set_scores,
 )
 from stages.io.tables import CATEGORIES, read_rows, write_table
@@ -53,6 +54,16 @@ def test_scores_of_an_image_round_trip_through_the_table(tmp_path: Path) -> None
     assert first["iou"] == [66.67, 50.0]
     assert second["categories"] == []
     assert second["miou"] is None or math.isnan(second["miou"])
+
+
+def test_an_image_has_scores_of_the_classes_of_its_truth_alone() -> None:
+    found = ConfusionMatrix(3)
+    truth = np.array([[1, 1, 1, 1]], dtype=np.uint8)
+    prediction = np.array([[1, 1, 1, 0]], dtype=np.uint8)
+    count_pixels(found, truth, prediction, Path("x.png"))
+    row = image_scores("a", found)
+    assert (row["miou"], row["categories"], row["iou"]) == (75.0, [1], [75.0])
+    assert scores_of_image("a", truth, prediction) == row
 
 
 def test_class_names_start_with_the_background(tmp_path: Path) -> None:

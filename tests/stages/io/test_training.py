@@ -127,6 +127,19 @@ def test_a_broken_checkpoint_counts_as_none(tmp_path: Path) -> None:
     assert checkpoint.load() is None
 
 
+def test_other_weights_by_a_flipped_bit_are_not_gone_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = checkpoint_in(tmp_path)
+    weights = torch.full((64,), 1.5)
+    checkpoint.save({"state": weights})
+    content = bytearray(checkpoint.path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 3] ^= 1
+    checkpoint.path.write_bytes(content)
+    assert checkpoint.load() is None
+    assert f"{checkpoint.path}: damaged" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_is_an_input_error(tmp_path: Path) -> None:
     model = network()
     nn.init.constant_(model[2].weight, torch.inf)  # type: ignore[index]

@@ -1,3 +1,5 @@
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,7 @@ from PIL import Image
 
 from stages.io.errors import InputError
 from stages.io.voc import VOC_NAMES, read_voc
-from tests.stages.devkits import save, voc_annotation, voc_object, write_voc
+from tests.stages.devkits import faults, save, voc_annotation, voc_object, write_voc
 
 DOG = voc_object("dog", (1, 1, 10, 20))
 
@@ -50,8 +52,8 @@ def test_augmented_masks_come_before_plain_ones(tmp_path: Path) -> None:
 def test_missing_annotation_is_named(tmp_path: Path) -> None:
     root = devkit(tmp_path, [DOG])
     (root / "Annotations" / "2007_000002.xml").unlink()
-    with pytest.raises(InputError, match=r"2007_000002\.xml: no such annotation file"):
-        read_voc(root)
+    (fault,) = faults(read_voc(root))
+    assert fault.endswith("2007_000002.xml: cannot be read: No such file or directory")
 
 
 def test_missing_split_is_named(tmp_path: Path) -> None:
@@ -72,16 +74,51 @@ def test_missing_split_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_bad_objects_are_named(tmp_path: Path, entry: str, message: str) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        read_voc(devkit(tmp_path, [entry]))
-    assert "2007_000001.xml" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    (fault,) = faults(read_voc(devkit(tmp_path, [entry])))
+    assert re.search(message, fault)
+    assert "2007_000001.xml" in fault
+    assert "\n" not in fault
 
 
-def test_broken_xml_is_named(tmp_path: Path) -> None:
+BILLION_LAUGHS = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "no element found"),
+        (b"<annotation><object>", "no element found"),
+        (b"\xff\xfe\x00", "unclosed token"),
+        (b'<?xml version="1.0" encoding="big5"?><annotation/>', "multi-byte encodings"),
+        (b'<?xml version="1.0" encoding="klingon"?><annotation/>', "unknown encoding"),
+        (f'<!DOCTYPE a [<!ENTITY e0 "ha">{BILLION_LAUGHS}]><a>&e9;</a>'.encode(), "document type"),
+        (b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>', "document type"),
+        (b"<!DOCTYPE annotation><annotation/>", "document type"),
+    ],
+)
+def test_unreadable_xml_is_a_fault(tmp_path: Path, content: bytes, reason: str) -> None:
     root = devkit(tmp_path, [DOG])
-    (root / "Annotations" / "2007_000001.xml").write_text("<annotation><object>")
-    with pytest.raises(InputError, match=r"2007_000001\.xml: not readable XML"):
+    (root / "Annotations" / "2007_000001.xml").write_bytes(content)
+    (fault,) = faults(read_voc(root))
+    assert re.search(rf"2007_000001\.xml: not readable XML: .*{reason}", fault)
+
+
+def test_xml_in_latin_1_is_read(tmp_path: Path) -> None:
+    root = devkit(tmp_path, [DOG])
+    text = '<?xml version="1.0" encoding="iso-8859-1"?>' + voc_annotation([DOG, "<!-- \u00e4 -->"])
+    (root / "Annotations" / "2007_000001.xml").write_bytes(text.encode("latin-1"))
+    assert faults(read_voc(root)) == []
+
+
+def test_pipes_are_faults(tmp_path: Path) -> None:
+    root = devkit(tmp_path, [DOG])
+    (root / "Annotations" / "2007_000001.xml").unlink()
+    os.mkfifo(root / "Annotations" / "2007_000001.xml")
+    (fault,) = faults(read_voc(root))
+    assert "is a pipe, socket or device" in fault
+    (root / "ImageSets" / "Segmentation" / "val.txt").unlink()
+    os.mkfifo(root / "ImageSets" / "Segmentation" / "val.txt")
+    with pytest.raises(InputError, match=r"val\.txt: cannot be read: is a pipe"):
         read_voc(root)
 
 
@@ -93,16 +130,16 @@ def test_an_image_in_both_splits_is_a_duplicate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("image_id", ["../x", "/etc/passwd", "a b", "sub/a"])
-def test_ids_that_are_no_plain_names_are_refused(tmp_path: Path, image_id: str) -> None:
+def test_ids_that_are_no_plain_names_are_faults(tmp_path: Path, image_id: str) -> None:
     root = write_voc(tmp_path, {"a": voc_annotation([DOG])}, ["a", image_id], [])
-    with pytest.raises(InputError, match=r"train\.txt: line 2: image id"):
-        read_voc(root)
+    (fault,) = faults(read_voc(root))
+    assert "train.txt: line 2: image id" in fault
 
 
-def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
+def test_a_link_that_leads_out_is_a_fault(tmp_path: Path) -> None:
     root = devkit(tmp_path / "devkit", [DOG])
     inside = root / "JPEGImages" / "2007_000001.jpg"
     inside.rename(tmp_path / "outside.jpg")
     inside.symlink_to(tmp_path / "outside.jpg")
-    with pytest.raises(InputError, match="leads out of"):
-        read_voc(root)
+    (fault,) = faults(read_voc(root))
+    assert "leads out of" in fault
