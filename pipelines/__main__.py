@@ -3,9 +3,11 @@
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pipelines.look.commands
@@ -135,6 +137,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         rebuilt = rebuild(ROOT, targets, run_local, resume=resume, **options)
         return 1 if rebuilt.missing else 0
     _prepare_prefect()
+    _leave_in_order_on_signals()
     from pipelines.flow import seedmask
 
     end = seedmask(targets, **options, return_state=True)
@@ -247,6 +250,18 @@ def _prepare_prefect() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+
+
+def _leave_in_order_on_signals() -> None:
+    """SIGTERM and SIGHUP end this process as sys.exit does: Prefect stops its server at exit."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not cut the leaving short
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, leave)
 
 
 if __name__ == "__main__":

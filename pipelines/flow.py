@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -16,16 +16,19 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from pipelines.artifacts import publish
 from pipelines.plan import Plan, Step
-from pipelines.presets import use_preset
+from pipelines.presets import preset_text
 from pipelines.rebuild import rebuild
 from pipelines.result import Outcome, Result
 from pipelines.run import Runner
 from pipelines.schedule import Limits, Schedule, skipped
-from stages.io.errors import InputError
+from pipelines.workspace import lend_params
 
+#: Prefect refuses another form at once, before a worker takes the run up.
+Override = Annotated[str, Field(pattern=r"^\w+\.\w+=")]
 #: Which stages run is the schedule's affair; a thread too few would only delay it.
 THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 
@@ -34,7 +37,7 @@ THREADS: Any = ThreadPoolTaskRunner(max_workers=64)
 def seedmask(
     target: list[str] | None = None,
     preset: str = "",
-    overrides: list[str] | None = None,
+    overrides: list[Override] | None = None,
     jobs: int | None = None,
     wait: bool = True,
     pull: bool = False,
@@ -44,18 +47,25 @@ def seedmask(
     Args:
         target: stages, with all they depend on; none: the whole graph.
         preset: a file in presets/ to write params.yaml from; empty: params.yaml as it is.
-        overrides: section.key=value, on top of the preset.
+        overrides: section.key=value, on top of the preset, or of params.yaml as it is. These two
+            hold for this run; at its end params.yaml is as it was before.
         jobs: stages at once.
         wait: for another run in the same folder; else that is an error.
         pull: from DVC's remote what it has, instead of making it.
 
     Raises:
-        InputError: overrides without a preset, and as `rebuild` and `use_preset`.
+        InputError: as `rebuild` and `preset_text`.
     """
     root, targets = Path(), target or []
-    if overrides and not preset:
-        raise InputError(f"overrides: expected a preset that they change, found none: {overrides}")
+    has_own_numbers = bool(preset or overrides)
+
+    def prepare() -> None:
+        if has_own_numbers:
+            lend_params(root, preset_text(root, preset, overrides or [])[0])
+
     resume = " ".join(["python -m pipelines run", *targets])
+    if has_own_numbers:
+        resume = "the same deployment run, with the same parameters"
     made = rebuild(
         root,
         targets,
@@ -64,9 +74,9 @@ def seedmask(
         wait=wait,
         pull=pull,
         resume=resume,
-        prepare=lambda: use_preset(root, preset, overrides or []) if preset else None,
+        prepare=prepare,
+        publish=partial(publish, root),
     )
-    publish(root, made.plan)
     if made.missing:
         return Failed(message=f"not made: {', '.join(made.missing)}. To go on: {resume}")
     return Completed(message=f"{len(made.plan.steps)} stages are up to date")
@@ -115,6 +125,8 @@ def _state_of(result: Result) -> PrefectState[str]:
         unchanged = "" if result.outcome is Outcome.COMPLETED else "DVC: unchanged"
         message = result.reason or unchanged
         return Completed(name=result.outcome.value, message=message, data=result.name)
+    if result.outcome is Outcome.STOPPED:
+        return Cancelled(message=f"stopped by {result.reason}")
     if result.outcome is Outcome.SKIPPED:
         return Cancelled(name="Skipped", message=result.reason)
     return Failed(name="Failed", message="\n".join([result.reason, *result.tail[-2:]]))

@@ -39,11 +39,30 @@ def use_preset(root: Path, name: str, overrides: Sequence[str] = ()) -> list[str
     Raises:
         InputError: unknown preset, section or key, or a value of the wrong type or range.
     """
-    _check_name(root, name)
-    text = (root / "presets" / f"{DEFAULT}.yaml").read_text()
+    text, changes = preset_text(root, name, overrides)
+    write_bytes(root / "params.yaml", text.encode())
+    return changes
+
+
+def preset_text(root: Path, name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """What `use_preset` writes and what it returns; nothing is written.
+
+    Args:
+        root: the repository.
+        name: a preset; "" is params.yaml as it is.
+        overrides: as there.
+
+    Raises:
+        InputError: as there.
+    """
+    if name:
+        _check_name(root, name)
+    base = root / "presets" / f"{DEFAULT}.yaml" if name else root / "params.yaml"
+    read_params_file(base)  # says in one line what is wrong with it
+    text = base.read_text()
     content = load_commented(text)
     changes = [
-        *_read_changes(root, name),
+        *(_read_changes(root, name) if name else ()),
         *(_parse_override(override) for override in overrides),
     ]
     for source, section, key, value in changes:
@@ -54,12 +73,13 @@ def use_preset(root: Path, name: str, overrides: Sequence[str] = ()) -> list[str
             raise InputError(f"{source}: unknown key {section}.{key}; {hint}")
         content[section][key] = value
     if changes:
+        text = dump_commented(content)
         command = shlex.join(["python", "-m", "pipelines", "use", name, *overrides])
-        text = f"# Written by `{command}`.\n{dump_commented(content)}"
+        text = f"# Written by `{command}`.\n{text}" if name else text
     sections = parse_plain(text, str(root / "params.yaml"))
     check_values(sections, root / "params.yaml")
-    write_bytes(root / "params.yaml", text.encode())
-    return [f"{section}.{key} = {sections[section][key]}" for _, section, key, _ in changes]
+    changed = [f"{section}.{key} = {sections[section][key]}" for _, section, key, _ in changes]
+    return text, changed
 
 
 def _check_name(root: Path, name: object) -> None:

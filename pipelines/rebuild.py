@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.disk import lacking_room
 from pipelines.params import check_params
 from pipelines.plan import Plan, State, make_plan
+from pipelines.progress import showing_bars
 from pipelines.result import Outcome, Result
 from pipelines.run import Runner, stopping_on_signals
 from pipelines.schedule import Limits, default_limits
@@ -50,6 +51,7 @@ def rebuild(
     pull: bool,
     resume: str,
     prepare: Callable[[], object] = lambda: None,
+    publish: Callable[[Plan], object] = lambda plan: None,
 ) -> Rebuilt:
     """Run what must run, and print it.
 
@@ -62,6 +64,7 @@ def rebuild(
         pull: from DVC's remote what it has, instead of making it.
         resume: the command that goes on after a failure.
         prepare: is called before anything is read, when no other run can be in the way.
+        publish: is called at the end, when params.yaml is still that of this run.
 
     Raises:
         InputError: a target, dvc.yaml, dvc.lock, params.yaml or a variable is wrong, another run
@@ -79,19 +82,21 @@ def rebuild(
             print_left_out(left_out)
             print(f"Everything is up to date: {len(plan.steps)} stages unchanged.")
             print_made(root, plan)
+            publish(plan)
             return Rebuilt(plan, {})
         if lacking := lacking_room(root, plan):
             raise InputError(lacking)
         print_blocked(plan)
         runner = Runner(root, pull=pull)
-        with stopping_on_signals(runner):
+        with stopping_on_signals(runner), showing_bars(root, runner.running):
             results = engine(plan, runner, limits, print_result)
-    left_out |= {
-        name: result.reason
-        for name, result in results.items()
-        if result.outcome is Outcome.LEFT_OUT
-    }
+        left_out |= {
+            name: result.reason
+            for name, result in results.items()
+            if result.outcome is Outcome.LEFT_OUT
+        }
+        plan = whole.without(left_out)
+        publish(plan)
     print_left_out(left_out)
-    plan = whole.without(left_out)
     print_summary(root, plan, results, time.monotonic() - began, resume)
     return Rebuilt(plan, results)

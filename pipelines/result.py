@@ -12,6 +12,7 @@ class Outcome(StrEnum):
     COMPLETED = "Completed"
     FAILED = "Failed"
     LEFT_OUT = "Left out"  # its meta names something that the data set has not
+    STOPPED = "Stopped"  # it was at work when the run was stopped
     SKIPPED = "Skipped"  # something above it failed, is missing, or the run was stopped
 
 
@@ -36,4 +37,4 @@ class Result:
     @property
     def is_good(self) -> bool:
         """Whether stages below may go on."""
-        return self.outcome not in (Outcome.FAILED, Outcome.SKIPPED)
+        return self.outcome not in (Outcome.FAILED, Outcome.STOPPED, Outcome.SKIPPED)

@@ -18,11 +18,13 @@ from pipelines import leash
 from pipelines.journal import keep_run, read_code
 from pipelines.needs import lack
 from pipelines.plan import Plan, State, Step
+from pipelines.progress import has_bars
 from pipelines.records import check_record, note_inputs
 from pipelines.result import Outcome, Result
 from pipelines.schedule import Limits, Schedule, skipped
 from stages.io.command import LEFT
 from stages.io.files import explain_machine_error
+from stages.io.progress import is_progress_line
 
 LOGS = Path(".seedmask/logs")
 #: What DVC says to someone who typed its command, and of __init__.py files; noise here.
@@ -43,7 +45,8 @@ class Runner:
         self.stopped: int | None = None  # the signal that stopped it
         self._code = read_code(root)
         self._running: dict[str, subprocess.Popen[str]] = {}
-        self._lock = threading.Lock()
+        self._began: dict[str, float] = {}
+        self._lock = threading.RLock()  # a signal may come while its thread looks at `running`
 
     def execute(self, step: Step, log: Callable[[str], None]) -> Result:
         """Run one stage to its end; `log` gets every line it prints.
@@ -58,7 +61,7 @@ class Runner:
             return Result(step.name, Outcome.LEFT_OUT, reason=lacking)
         result = self._attempt(step, log)
         for attempt in range(step.meta.retries):
-            if result.outcome is not Outcome.FAILED or self.stopped is not None:
+            if result.outcome is not Outcome.FAILED:
                 break
             log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
             result = self._attempt(step, log)
@@ -97,10 +100,19 @@ class Runner:
             if not changed:
                 return Result(step.name, outcome, seconds)
             return Result(step.name, Outcome.FAILED, seconds, changed)
-        reason = "stopped" if self.stopped is not None else _exit_reason(process.returncode)
+        if self.stopped is not None:
+            reason = signal.Signals(self.stopped).name
+            return Result(step.name, Outcome.STOPPED, seconds, reason)
+        reason = _exit_reason(process.returncode)
         if late.is_set():
             reason = f"not done in time: meta.timeout is {limit} s"
         return Result(step.name, Outcome.FAILED, seconds, reason, tuple(lines))
+
+    def running(self) -> dict[str, float]:
+        """The stages at work, and how many seconds each has been."""
+        now = time.monotonic()
+        with self._lock:
+            return {name: now - began for name, began in self._began.items()}
 
     def stop(self, number: int) -> None:
         """End every running stage now, with all its processes."""
@@ -128,6 +140,7 @@ class Runner:
                 start_new_session=True,
             )
             self._running[name] = process
+            self._began[name] = time.monotonic()
         threading.Thread(target=_end_group_with, args=[process.pid], daemon=True).start()
         return process
 
@@ -155,6 +168,7 @@ class Runner:
         process.wait()
         with self._lock:
             del self._running[name]
+            del self._began[name]
 
 
 def run_local(
@@ -197,7 +211,11 @@ def run_local(
 
 
 def _printer(name: str) -> Callable[[str], None]:
-    return lambda line: print(f"[{name}] {line}", flush=True)
+    def show(line: str) -> None:
+        if not (has_bars() and is_progress_line(line)):
+            print(f"[{name}] {line}\n", end="", flush=True)  # in one write, as others print too
+
+    return show
 
 
 @contextmanager
@@ -227,8 +245,8 @@ def _after(seconds: float | None, act: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def stopping_on_signals(runner: Runner) -> Iterator[None]:
-    """SIGINT and SIGTERM end the running stages first, then do what they did before."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """SIGINT, SIGTERM and SIGHUP end the running stages first, then do what they did before."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: FrameType | None) -> None:

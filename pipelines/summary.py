@@ -13,6 +13,7 @@ from pipelines.disk import full_disk, lacking_room
 from pipelines.journal import last_seconds
 from pipelines.ladder import ladder_table, shown_columns, workspace_ladder
 from pipelines.plan import Plan, State
+from pipelines.progress import running_stages
 from pipelines.result import Outcome, Result
 from pipelines.run import LOGS
 
@@ -28,6 +29,7 @@ STYLES = {
 
 def print_status(root: Path, plan: Plan) -> None:
     """A table of the stages: what a run would do with each, why, and how long it last took."""
+    running = running_stages(root)
     table = Table()
     for column in ("stage", "state", "why"):
         table.add_column(column, overflow="fold")
@@ -35,7 +37,10 @@ def print_status(root: Path, plan: Plan) -> None:
     for step in plan.steps:
         seconds = last_seconds(root, step.name)
         cost = "" if seconds is None else f"{seconds:.1f} s"
-        table.add_row(step.name, Text(step.state.value, STYLES[step.state]), step.reason, cost)
+        state, reason = Text(step.state.value, STYLES[step.state]), step.reason
+        if step.name in running:
+            state, reason = Text("running", "bold yellow"), str(running[step.name])
+        table.add_row(step.name, state, reason, cost)
     console = Console()
     console.print(table)
     console.print(f"{len(plan.steps)} stages, {len(plan.pending)} not up to date")

@@ -23,6 +23,9 @@ from stages.io.files import write_bytes
 LOCK = Path(".seedmask/run.lock")
 #: dvc.lock as it was when the run began, for as long as it goes on; empty: there was none.
 KEPT = Path(".seedmask/dvc.lock")
+#: While a run has numbers of its own: params.yaml as that run wrote it, and as it was before.
+PARAMS_OF_RUN = Path(".seedmask/params_of_run.yaml")
+PARAMS_BEFORE = Path(".seedmask/params_before_run.yaml")
 SHARED_AGE = 60.0  # seconds
 PATIENCE = 1.0  # seconds
 
@@ -63,12 +66,14 @@ def holding_workspace(root: Path, *, wait: bool = False) -> Iterator[None]:
         drop_broken_records(root, since=last)
         mend_lock_file(root)
         check_lock_file(root)
+        bring_back_params(root)
         before = root / "dvc.lock"
         write_bytes(root / KEPT, before.read_bytes() if before.exists() else b"")
         try:
             yield
         finally:
             mend_lock_file(root)
+            bring_back_params(root)
 
 
 def drop_dead_locks(path: Path) -> None:
@@ -191,6 +196,30 @@ def check_lock_file(root: Path) -> None:
         f"{path}: expected DVC's record of the stages, found {found}; {remedy}, then run: "
         "what was made since comes back from DVC's cache"
     )
+
+
+def lend_params(root: Path, text: str) -> None:
+    """Write params.yaml for the run that holds the workspace; at its end it is as it was before.
+
+    Also after a kill: then when the next run begins.
+    """
+    path = root / "params.yaml"
+    write_bytes(root / PARAMS_OF_RUN, text.encode())
+    write_bytes(root / PARAMS_BEFORE, path.read_bytes())
+    write_bytes(path, text.encode())
+
+
+def bring_back_params(root: Path) -> None:
+    """Undo `lend_params`; what was edited since stays."""
+    path, of_run, before = root / "params.yaml", root / PARAMS_OF_RUN, root / PARAMS_BEFORE
+    if not (before.exists() and of_run.exists()):
+        return
+    if not path.exists() or path.read_bytes() == of_run.read_bytes():
+        write_bytes(path, before.read_bytes())
+    elif path.read_bytes() != before.read_bytes():
+        print(f"{path}: was edited during a run with numbers of its own; it stays as edited")
+    before.unlink()
+    of_run.unlink()
 
 
 def _is_lock_file(path: Path) -> bool:

@@ -38,6 +38,7 @@ from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.masks import UNKNOWN, LabelMap, read_label_map
+from stages.io.progress import counted
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.training import (
     Checkpoint,
@@ -138,7 +139,10 @@ def affinity_train(
     network = _network(params, spec, trained.backbone)
     stride = network.backbone.output_stride
     pictures = TrainingImages(samples)
-    known = [float((_seeds(seeds, sample) != UNKNOWN).mean()) for sample in samples]
+    known = [
+        float((_seeds(seeds, sample) != UNKNOWN).mean())
+        for sample in counted(samples, "affinity_train", "seeds read")
+    ]
     if not any(known):
         raise InputError(f"{seeds}: no labelled pixel in {len(samples)} label maps")
     if params.train_backbone:
@@ -147,7 +151,7 @@ def affinity_train(
     else:
         cells = [
             _cells(network, pictures[index], _seeds(seeds, sample))
-            for index, sample in enumerate(samples)
+            for index, sample in enumerate(counted(samples, "affinity_train", "images"))
         ]
         batches = partial(_feature_crops, params, cells, network.backbone.channels, stride)
         learner = network.head

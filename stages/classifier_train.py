@@ -23,6 +23,7 @@ from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.pretrained import initial_weights, initial_weights_files
+from stages.io.progress import counted
 from stages.io.samples import images_of_split, tags_by_image
 from stages.io.tables import CATEGORIES, read_rows
 from stages.io.training import (
@@ -195,8 +196,8 @@ def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], tags: Path) -> 
 @torch.no_grad()
 def _logits(network: CamClassifier, pictures: TrainingImages) -> Tensor:
     """Logits of the whole images, one by one as their sizes differ: (images, categories)."""
-    views = (pictures[index][None].float() / 255 for index in range(len(pictures)))
-    return torch.cat([network(view) for view in views])
+    indices = counted(range(len(pictures)), "classifier_train", "images measured")
+    return torch.cat([network(pictures[index][None].float() / 255) for index in indices])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import io
 import os
 import re
 import shutil
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -42,7 +41,6 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
-from tqdm import tqdm
 
 from stages.io.coco import read_coco
 from stages.io.command import run
@@ -53,6 +51,7 @@ from stages.io.images import decode_image
 from stages.io.masks import encode_label_map
 from stages.io.orientation import stored_layout, upright_box
 from stages.io.parallel import default_workers
+from stages.io.progress import counted
 from stages.io.sources import Source, SourceImage, held_out
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
 from stages.io.truth import Truth, check_labels
@@ -176,12 +175,8 @@ def _check_all(
     with warnings.catch_warnings(), ThreadPoolExecutor(default_workers()) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            bar = tqdm(total=len(listed), desc="dataset", disable=not sys.stderr.isatty())
-            checked = []
-            for entry in pool.map(check, listed):
-                checked.append(entry)
-                bar.update()
-            return checked
+            checked = pool.map(check, listed)
+            return list(counted(checked, "dataset", "images", total=len(listed)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

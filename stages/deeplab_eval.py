@@ -27,6 +27,7 @@ from stages.io.files import write_json
 from stages.io.masks import LabelMap, encode_label_map, read_label_map
 from stages.io.memo import Outcome
 from stages.io.parallel import map_images
+from stages.io.progress import counted
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.scores import (
     count_pixels,
@@ -188,7 +189,7 @@ def _measure(
 ) -> tuple[ConfusionMatrix, int]:
     matrix = ConfusionMatrix(max(names) + 1)
     measured = 0
-    for sample in samples:
+    for sample in counted(samples, "deeplab_eval", "images measured"):
         truth = read_truth(ground_truth, sample.image_id)
         if truth is not None:
             path = folder / f"{sample.image_id}.png"

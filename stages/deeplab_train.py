@@ -25,6 +25,7 @@ from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.masks import LabelMap, read_label_map
+from stages.io.progress import counted
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.scores import read_class_names
 from stages.io.training import (
@@ -140,7 +141,7 @@ def deeplab_train(
         write_json(out / "weights.json", {"images": 0})
         write_json(out / "metrics.json", counts)
         return
-    for sample in samples:
+    for sample in counted(samples, "deeplab_train", "labels read"):
         read_labels(labels, sample, classes)  # so that a bad one stops the run now, not in an hour
     network = build_network(params, network_params, classifier)
     steps = steps_per_epoch(len(samples), params.batch)

@@ -9,7 +9,6 @@ and gets no row, and masks score 1. A class painted outside all of its boxes get
 takes a box. metrics.json counts both.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 import pandas as pd
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from tqdm import tqdm
 
 from models.instances import Instance, split_instances
 from models.ops.cells import cells_to_pixels
@@ -29,6 +27,7 @@ from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.maps import read_score_map
 from stages.io.masks import UNKNOWN, encode_rle, read_label_map
+from stages.io.progress import counted
 from stages.io.samples import Box, ImageFile, images_of_split, numbered_boxes_by_image
 from stages.io.tables import INSTANCES, write_table
 
@@ -73,16 +72,16 @@ def instances_split(
     samples = images_of_split(images, Path(), "train")
     rows: list[dict[str, Any]] = []
     counts = Counter(dict.fromkeys(COUNTED, 0))
-    for sample in tqdm(samples, "instances_split", unit="image", disable=not sys.stderr.isatty()):
+    for sample in counted(samples, "instances_split", "images"):
         name = sample.image_id
-        found, counted = _split_image(
+        found, lost = _split_image(
             sample,
             boxes.get(name, ()),
             labels / f"{name}.png",
             None if name in human else probabilities / f"{name}.npz",
         )
         rows += found
-        counts.update(counted)
+        counts.update(lost)
     table = pd.DataFrame(rows, columns=INSTANCES.names)
     write_table(out / "instances.parquet", table, INSTANCES)
     metrics = {

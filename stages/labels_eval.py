@@ -16,6 +16,7 @@ from models.metrics import ConfusionMatrix
 from stages.io.command import run
 from stages.io.files import write_json
 from stages.io.masks import read_label_map
+from stages.io.progress import counted
 from stages.io.samples import images_of_split
 from stages.io.scores import (
     IMAGE_SCORES,
@@ -70,7 +71,7 @@ def labels_eval(
     total = ConfusionMatrix(max(names) + 1)
     rows: list[dict[str, Any]] = []
     samples = images_of_split(images, Path(), "train")
-    for sample in samples:
+    for sample in counted(samples, "labels_eval", "images"):
         path = labels / f"{sample.image_id}.png"
         prediction = read_label_map(path)
         truth = read_truth(ground_truth, sample.image_id)

@@ -11,12 +11,10 @@ Writes
 """
 
 import difflib
-import sys
 from pathlib import Path
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from tqdm import tqdm
 
 from stages.io.command import run
 from stages.io.corrections import (
@@ -29,6 +27,7 @@ from stages.io.corrections import (
 from stages.io.errors import InputError
 from stages.io.files import write_bytes, write_json
 from stages.io.masks import LabelMap, encode_label_map, read_label_map
+from stages.io.progress import counted
 from stages.io.samples import images_of_split
 from stages.io.tables import CATEGORIES, read_rows
 
@@ -73,7 +72,7 @@ def labels_final(
         by_hand[name] = encode_label_map(corrected)
         pixels += corrected.size
         changed += _changed_pixels(labels / f"{name}.png", corrected)
-    for name in tqdm(samples, "labels_final", unit="image", disable=not sys.stderr.isatty()):
+    for name in counted(samples, "labels_final", "images"):
         content = by_hand[name] if name in by_hand else _read_bytes(labels / f"{name}.png")
         write_bytes(out / "labels" / f"{name}.png", content)
     origins = {name: HUMAN if name in by_hand else AUTOMATIC for name in samples}

@@ -8,7 +8,6 @@ Writes
 The photographs are not copied: instances.json names them relative to the data set's root.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,12 +17,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from tqdm import tqdm
 
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_bytes, write_json
 from stages.io.masks import UNKNOWN, LabelMap, decode_rle, encode_label_map, read_label_map
+from stages.io.progress import counted
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.tables import CATEGORIES, INSTANCES, read_rows
 
@@ -67,7 +66,7 @@ def masks_export(
             raise InputError(f"{instances}: {where}: no mask; expected one per instance")
         by_image[row["image_id"]].append(row)
     voc = out / "voc"
-    for sample in tqdm(samples, "masks_export", unit="image", disable=not sys.stderr.isatty()):
+    for sample in counted(samples, "masks_export", "images"):
         name = sample.image_id
         label_map = read_label_map(labels / f"{name}.png")
         objects = _object_map(sample, by_image[name], instances)

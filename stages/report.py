@@ -28,6 +28,7 @@ from stages.io.pictures import (
     shrink_labels,
     with_boxes,
 )
+from stages.io.progress import counted
 from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
 from stages.io.scores import IMAGE_SCORES, read_class_names, read_truth
 from stages.io.tables import read_rows
@@ -161,7 +162,7 @@ def report(
             "scores": {name: per_image[name].get(image_id) for name in sources},
             "by_hand": image_id in human,
         }
-        for image_id in chosen
+        for image_id in counted(chosen, "report", "images")
     ]
     every = {name: _headline(score) for name, score in scores.items()}
     context = {

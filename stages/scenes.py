@@ -7,7 +7,6 @@ were.
 """
 
 import io
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +14,13 @@ import numpy as np
 from PIL import Image
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from tqdm import tqdm
 
 from models.creatures import NAMES
 from models.scenes import Scene, draw_scene
 from stages.io.command import run
 from stages.io.files import write_bytes, write_json
 from stages.io.masks import encode_rle
+from stages.io.progress import Count
 
 QUALITY = 90  # of the JPEG files
 
@@ -40,30 +39,30 @@ class Params:
 def scenes(params: Params, out: Path) -> None:
     """Write images and annotations of both splits below `out`."""
     total = params.train_images + params.val_images
-    with tqdm(total=total, desc="scenes", unit="image", disable=not sys.stderr.isatty()) as bar:
-        first = 1
-        for number, (split, count) in enumerate(
-            (("train", params.train_images), ("val", params.val_images))
-        ):
-            images: list[dict[str, Any]] = []
-            annotations: list[dict[str, Any]] = []
-            for index in range(count):
-                rng = np.random.default_rng([params.seed, number, index])
-                scene = draw_scene(rng, (params.height, params.width))
-                name = f"{split}_{index:04d}.jpg"
-                write_bytes(out / "images" / split / name, _jpeg(scene))
-                size = {"width": params.width, "height": params.height}
-                images.append({"id": first + index, "file_name": name, **size})
-                annotations += _annotations(scene, first + index, first * 10 + len(annotations))
-                bar.update()
-            content = {
-                "info": {"description": f"drawn from seed {params.seed}"},
-                "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES, start=1)],
-                "images": images,
-                "annotations": annotations,
-            }
-            write_json(out / "annotations" / f"instances_{split}.json", content)
-            first += count
+    drawn = Count("scenes", total, "images")
+    first = 1
+    for number, (split, count) in enumerate(
+        (("train", params.train_images), ("val", params.val_images))
+    ):
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for index in range(count):
+            rng = np.random.default_rng([params.seed, number, index])
+            scene = draw_scene(rng, (params.height, params.width))
+            name = f"{split}_{index:04d}.jpg"
+            write_bytes(out / "images" / split / name, _jpeg(scene))
+            size = {"width": params.width, "height": params.height}
+            images.append({"id": first + index, "file_name": name, **size})
+            annotations += _annotations(scene, first + index, first * 10 + len(annotations))
+            drawn.step()
+        content = {
+            "info": {"description": f"drawn from seed {params.seed}"},
+            "categories": [{"id": i, "name": name} for i, name in enumerate(NAMES, start=1)],
+            "images": images,
+            "annotations": annotations,
+        }
+        write_json(out / "annotations" / f"instances_{split}.json", content)
+        first += count
 
 
 def _jpeg(scene: Scene) -> bytes:

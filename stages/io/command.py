@@ -19,6 +19,7 @@ from stages.io.errors import InputError
 from stages.io.files import MACHINE, explain_machine_error
 from stages.io.inputs import Inputs, Value, explain, is_edited_since_start, look_at
 from stages.io.plain_yaml import parse_plain, shorten
+from stages.io.progress import announced
 
 #: Where a stage leaves what it has read, for whoever started DVC and waits for its record.
 LEFT = "SEEDMASK_INPUTS"
@@ -167,9 +168,10 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         values = [(str(params_file), key, _value_at(sections, key)) for key in (name, *keys)]
         named: Sequence[Path] = getattr(params, "files", ())  # by a number, as pretrained weights
         arguments = _look_up_paths(arguments, sections, params_file)
-        inputs = _look_at_inputs(stage, arguments, values, named)
-        stage(params, **arguments)
-        _check_unchanged(inputs, name)
+        with announced(name):
+            inputs = _look_at_inputs(stage, arguments, values, named)
+            stage(params, **arguments)
+            _check_unchanged(inputs, name)
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from stages.io.environment import read_count, read_share
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.memo import Memo, Outcome, files_of, keep_outcome, look_of, read_outcome
 from stages.io.origins import keep_origins
+from stages.io.progress import counted
 
 
 class Item(Protocol):
@@ -97,8 +97,8 @@ def map_images(
     share = read_share(VERIFY)
     if share:
         chosen = _sample(memo, items, share)
-        found = _each(partial(_differs, function, memo), chosen, workers, stage)
-        different = [item.image_id for item, differs in zip(chosen, found, strict=True) if differs]
+        differ = _each(partial(_differs, function, memo), chosen, workers, stage, 0)
+        different = [item.image_id for item, differs in zip(chosen, differ, strict=True) if differs]
         print(f"{stage}: {len(chosen)} kept results computed again, {len(different)} differ")
         for image_id in different:
             print(f"{stage}: {image_id} differs")
@@ -106,30 +106,37 @@ def map_images(
     out.mkdir(parents=True, exist_ok=True)
     # Kept outcomes are looked up here, so that no process starts when little or nothing is missing.
     with ThreadPoolExecutor(workers or default_workers()) as pool:
-        places = list(pool.map(memo.path, items))
+        paths = pool.map(memo.path, items)  # which reads what the items hold
+        places = list(counted(paths, stage, "images looked up", total=len(items)))
         kept = list(pool.map(partial(_restore, out), places))
     known = zip(items, places, kept, strict=True)
     missing = [(item, place) for item, place, stats in known if stats is None]
-    if len(missing) < len(items):
-        count = len(items) - len(missing)
-        print(f"{stage}: {count} of {len(items)} images kept from earlier runs", file=sys.stderr)
+    found = len(items) - len(missing)
+    if found:
+        print(f"{stage}: {found} of {len(items)} images kept from earlier runs", file=sys.stderr)
     address = os.environ.get(DASK)
     if address and missing:
-        computed = _on_dask(address, partial(_compute, function, memo), missing, out, stage)
+        step = partial(_compute, function, memo)
+        computed = _on_dask(address, step, missing, out, stage, found)
     else:
-        step = partial(_compute_and_write, function, memo, out)
-        computed = _each(step, missing, workers, stage)
+        write = partial(_compute_and_write, function, memo, out)
+        computed = _each(write, missing, workers, stage, found)
     keep_origins(out, [item.image_id for item, _ in missing])
     new = iter(computed)
     return [next(new) if stats is None else stats for stats in kept]
 
 
 def _each(
-    step: Callable[[WorkT], ResultT], items: Sequence[WorkT], workers: int | None, name: str
+    step: Callable[[WorkT], ResultT],
+    items: Sequence[WorkT],
+    workers: int | None,
+    name: str,
+    done: int,
 ) -> list[ResultT]:
-    """`step` of every item, in order."""
+    """`step` of every item, in order; `done` others need none."""
     with threadpool_limits(1):
-        return list(_bar(_results(step, items, workers), len(items), name))
+        results = _results(step, items, workers)
+        return list(counted(results, name, "images", total=done + len(items), done=done))
 
 
 def _results(
@@ -167,7 +174,12 @@ def _pool_results(
 
 
 def _on_dask(
-    address: str, step: Callable[[WorkT], Outcome], items: Sequence[WorkT], out: Path, name: str
+    address: str,
+    step: Callable[[WorkT], Outcome],
+    items: Sequence[WorkT],
+    out: Path,
+    name: str,
+    done: int,
 ) -> list[Mapping[str, float]]:
     """The stats of every item, computed by the workers of a Dask cluster.
 
@@ -182,14 +194,14 @@ def _on_dask(
         raise InputError(f"{DASK}: needs Dask: pip install distributed") from error
     try:
         client = Client(address, timeout="20s")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without a certificate
         raise InputError(f"{DASK}: no Dask scheduler at {address}: {error}") from error
     stats: dict[int, Mapping[str, float]] = {}
     with client:
         futures = client.map(partial(_in_folder, Path.cwd(), step), items, pure=False)
         places = {future.key: index for index, future in enumerate(futures)}
         ended = as_completed(futures)  # type: ignore[no-untyped-call]
-        for future in _bar(ended, len(items), name):
+        for future in counted(ended, name, "images", total=done + len(items), done=done):
             outcome = future.result()
             _write(outcome, out)
             stats[places[future.key]] = outcome.stats
@@ -201,11 +213,6 @@ def _in_folder(folder: Path, step: Callable[[WorkT], Outcome], item: WorkT) -> O
     os.chdir(folder)
     with threadpool_limits(1):
         return step(item)
-
-
-def _bar(iterable: Iterable[ResultT], total: int, name: str) -> Iterable[ResultT]:
-    silent = not sys.stderr.isatty()
-    return tqdm(iterable, total=total, desc=name, unit="image", disable=silent)
 
 
 def _restore(out: Path, place: Path) -> Mapping[str, float] | None:

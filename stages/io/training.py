@@ -14,7 +14,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +24,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from tqdm import tqdm
 
 from models.fit import NonFiniteLossError, fit
 from stages.io.environment import read_count
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.memo import code_digest, memo_key
+from stages.io.progress import Count
 from stages.io.samples import ImageFile
 from stages.io.sealed import read_sealed, write_sealed
 
@@ -123,17 +125,19 @@ def train(
     set_training_threads()
     arithmetic = arithmetic_of(precision)
     fabric = build_fabric(arithmetic)
-    tell = partial(print, file=sys.stderr if fabric.is_global_zero else io.StringIO())
+    # above the bar where there is one
+    tell = partial(tqdm.write, file=sys.stderr if fabric.is_global_zero else io.StringIO())
     shared = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""
     tell(f"{checkpoint.stage}: {arithmetic} on {fabric.device.type}{shared}")
     kept = checkpoint.load()
     start, curve = (None, []) if kept is None else (kept["state"], kept["curve"])
     if curve:
         tell(f"{checkpoint.stage}: going on after epoch {len(curve)}")
+    count = Count(checkpoint.stage, epochs * steps, "batches", done=len(curve) * steps)
     run = fit(
         network,
         optimizer,
-        batches,
+        partial(_counted_epoch, batches, count),
         loss,
         epochs=epochs,
         steps=steps,
@@ -155,6 +159,14 @@ def train(
         raise SystemExit  # one process writes the weights
     network.to("cpu").eval()
     return curve
+
+
+def _counted_epoch(
+    batches: Callable[[torch.Generator], Iterable[BatchT]], count: Count, generator: torch.Generator
+) -> Iterator[BatchT]:
+    for batch in batches(generator):
+        yield batch
+        count.step()
 
 
 def build_fabric(arithmetic: Arithmetic) -> Fabric:

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from stages.io.errors import InputError, shown
+from stages.io.progress import counted
 from stages.io.sources import (
     Source,
     SourceBox,
@@ -58,7 +59,7 @@ def read_voc(root: Path) -> Source:
     images = []
     for split in ("train", "val"):
         listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        for number, image_id in _read_ids(listing):
+        for number, image_id in counted(_read_ids(listing), "dataset", "annotations"):
             where = f"{listing}: line {number}"
             file = image_id
             try:

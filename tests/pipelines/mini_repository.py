@@ -1,9 +1,12 @@
 """A small repository of our shape, with stages that take a fraction of a second."""
 
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +23,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from stages.io.command import run
 from stages.io.files import write_bytes
+from stages.io.progress import counted
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -34,7 +38,7 @@ def {name}(params: Params, source: Path | None = None, out: Path | None = None) 
     text = source.read_text() if source else ""
     print("{name} starts in", os.getpid(), flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    for part in range(5):
+    for part in counted(range(5), "{name}", "parts"):
         time.sleep(params.seconds / 5)
         write_bytes(out / f"{{part}}.txt", f"{{text}}{name} {{params.value}} {{part}}\\n".encode())
     if params.fail:
@@ -118,6 +122,27 @@ class MiniRepository:
         process = self.start(*arguments)
         text, _ = process.communicate(timeout=120)
         return process.returncode, text
+
+    def run_on_terminal(self, *arguments: str) -> tuple[int, list[str]]:
+        """The exit code, and all rows that stood on the screen at some time, without colours."""
+        terminal, end = pty.openpty()
+        termios.tcsetwinsize(end, (30, 120))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines", *arguments],
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=end,
+            stderr=end,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        os.close(end)
+        shown = b""
+        with suppress(OSError):  # its other end is closed
+            while True:
+                shown += os.read(terminal, 4096)
+        os.close(terminal)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+        return process.wait(), re.split(r"[\r\n]+", text)
 
     def outputs(self) -> dict[str, str]:
         """All files below data/ that stages made."""

@@ -35,6 +35,14 @@ def is_at_work(mini: MiniRepository, stage: str) -> bool:
     return False
 
 
+def has_server(mini: MiniRepository) -> bool:
+    for process in mini.processes():
+        with suppress(psutil.NoSuchProcess):
+            if "uvicorn" in process.cmdline():
+                return True
+    return False
+
+
 def prefect(mini: MiniRepository, *arguments: str) -> str:
     done = subprocess.run(
         [*PREFECT, *arguments],
@@ -72,6 +80,20 @@ def test_one_task_run_per_stage_with_its_name_and_state(
     mini.set("left", "fail", "false")
     code, text = mini.run("run")
     assert (code, text.count("] Completed in")) == (0, 2)
+
+
+def test_what_prefect_logs_stands_above_the_bars(mini: MiniRepository, server: Server) -> None:
+    mini.set("first", "seconds", 6.0)
+    code, screen = mini.run_on_terminal("run", "first")
+    assert code == 0, screen
+    assert any(
+        re.search(r"^first +\S+ +2 of 5 parts, .* left \(\d+ s so far\)", row) for row in screen
+    )
+    assert any(re.search(r"^\S+ \| INFO .* first starts in \d+ *$", row) for row in screen)
+    assert not any("so far)" in row and "INFO" in row for row in screen)
+    assert not any("INFO" in row and "2 of 5 parts" in row for row in screen), "the bar says it"
+    lines = [entry["message"] for entry in server.find("logs")]
+    assert any(line.startswith("first: 2 of 5 parts, ") for line in lines)
 
 
 def test_what_is_up_to_date_needs_no_server(
@@ -119,18 +141,43 @@ def test_deployments_are_scheduled_run_by_a_worker_and_cancelled(
         stderr=subprocess.DEVNULL,
     )
     try:
-        first = run('target=["left"]', "preset=default", 'overrides=["left.value=7"]')
+        params = mini.root / "params.yaml"
+        shared = params.read_bytes()
+        first = run('target=["left"]', 'overrides=["left.value=7"]')
         await_true(lambda: server.run_state(first) not in ("SCHEDULED", "PENDING", "RUNNING"), 120)
         assert server.run_state(first) == "COMPLETED"
         assert mini.outputs()["data/left.txt"] == "first 1\nleft 7\n"
+        assert params.read_bytes() == shared
 
-        second = run('target=["right"]', "preset=default", 'overrides=["right.seconds=300"]')
-        await_true(
-            lambda: any("stages.right" in " ".join(p.cmdline()) for p in mini.processes()), 120
-        )
+        second = run('target=["right"]', "preset=slow", 'overrides=["right.seconds=300"]')
+        await_true(lambda: is_at_work(mini, "right"), 120)
+        assert params.read_bytes() != shared
         prefect(mini, "flow-run", "cancel", second)
         await_true(lambda: server.run_state(second) == "CANCELLED", 60)
         await_true(lambda: not is_at_work(mini, "right"), 30)
+        assert params.read_bytes() == shared
+        chosen = {"id": {"any_": [second]}}
+        states = {each["name"]: each for each in server.find("task_runs", flow_runs=chosen)}
+        assert states["right"]["state_name"] == "Cancelled"
+
+        with pytest.raises(AssertionError, match="overrides"):
+            run('overrides=["left=7"]')
     finally:
         worker.kill()  # told to terminate, it may wait for ever for a run that was cancelled
         worker.wait()
+
+
+@pytest.mark.parametrize("moment", ["while the server starts", "while a stage runs"])
+def test_a_run_that_is_told_to_end_takes_its_temporary_server_along(
+    mini: MiniRepository, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL")
+    mini.set("first", "seconds", 300.0)
+    process = mini.start("run")
+    await_true(lambda: has_server(mini), 120)
+    if moment == "while a stage runs":
+        await_true(lambda: is_at_work(mini, "first"), 120)
+    process.terminate()
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, text
+    await_true(lambda: not mini.processes(), 10)

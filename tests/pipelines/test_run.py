@@ -12,7 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.workspace import drop_dead_locks, drop_unfinished_records
+from pipelines.workspace import (
+    drop_dead_locks,
+    drop_unfinished_records,
+    holding_workspace,
+    lend_params,
+)
 from tests.pipelines.mini_repository import MiniRepository
 
 EXPECTED = "first 1\nleft 1\nlast 1\n"
@@ -309,3 +314,104 @@ def test_locks_of_the_dead_are_dropped_and_those_of_the_living_kept(tmp_path: Pa
     finally:
         dvc.kill()
         dvc.communicate()
+
+
+def test_without_a_terminal_a_stage_says_how_far_it_is(mini: MiniRepository) -> None:
+    mini.set("first", "seconds", 6.0)
+    code, text = mini.run("run", "first", "--local")
+    assert code == 0, text
+    assert re.search(r"^\[first\] first: 2 of 5 parts, 0\.\d+/s, \d s left$", text, re.MULTILINE)
+    assert re.search(r"^\[first\] first: 5 of 5 parts in \d+ s$", text, re.MULTILINE)
+
+
+def test_status_says_which_stage_runs_and_how_far_it_is(mini: MiniRepository) -> None:
+    mini.set("first", "seconds", 50.0)
+    process = mini.start("run", "first", "--local")
+    await_line(mini, "1 of 5 parts", "first")
+    code, text = mini.run("status", "first")
+    assert code == 0
+    assert re.search(r"first .* running .* [12] of 5 parts, 0\.\d+/s, \d+ s left", text), text
+    process.kill()
+    process.wait()
+    assert_no_process_within(mini, 10)
+    code, text = mini.run("status", "first")
+    assert "running" not in text
+    assert "must run" in text
+
+
+def test_on_a_terminal_each_running_stage_has_a_bar_below_what_is_printed(
+    mini: MiniRepository,
+) -> None:
+    mini.run("run", "first", "--local")
+    for name in ("left", "right"):
+        mini.set(name, "seconds", 8.0)
+    code, screen = mini.run_on_terminal("run", "left", "right", "--local")
+    assert code == 0
+    rows = [re.findall(r"(left|right) +\S+ +([1-5]) of 5 parts, 0\.\d+/s", row) for row in screen]
+    shown = {pair for row in rows for pair in row}
+    assert {name for name, _ in shown} == {"left", "right"}
+    assert len(shown) >= 6, "the bars move"
+    for name in ("left", "right"):
+        assert any(row.startswith(f"[{name}] {name} starts in") for row in screen)
+        assert not any(row.startswith(f"[{name}] {name}: ") for row in screen), "the bar says it"
+        log = (mini.root / ".seedmask/logs" / f"{name}.log").read_text()
+        assert f"{name}: 3 of 5 parts, " in log
+
+
+def edited(mini: MiniRepository, value: int) -> str:
+    return (mini.root / "params.yaml").read_text().replace("value: 1", f"value: {value}", 1)
+
+
+def test_numbers_of_one_run_go_with_it(mini: MiniRepository) -> None:
+    path = mini.root / "params.yaml"
+    before = path.read_bytes()
+    with suppress(RuntimeError), holding_workspace(mini.root):
+        lend_params(mini.root, edited(mini, 7))
+        assert b"value: 7" in path.read_bytes()
+        raise RuntimeError
+    assert path.read_bytes() == before
+
+
+#: Takes numbers of its own and is killed after so many of the files that this writes.
+KILLED = """
+import os, sys
+from pathlib import Path
+from pipelines import workspace
+from stages.io.files import write_bytes
+left = int(sys.argv[1])
+def write(path, content):
+    global left
+    if not left:
+        os._exit(9)
+    left -= 1
+    write_bytes(path, content)
+with workspace.holding_workspace(Path()):
+    workspace.write_bytes = write
+    workspace.lend_params(Path(), Path("params.yaml").read_text().replace("value: 1", "value: 7"))
+    os._exit(9)
+"""
+
+
+def test_numbers_of_a_killed_run_go_when_the_next_begins(mini: MiniRepository) -> None:
+    path = mini.root / "params.yaml"
+    before = path.read_bytes()
+    for writes in range(4):
+        command = [sys.executable, "-c", KILLED, str(writes)]
+        assert subprocess.run(command, cwd=mini.root, check=False).returncode == 9
+        assert (path.read_bytes() != before) == (writes == 3)
+        with holding_workspace(mini.root):
+            assert path.read_bytes() == before
+
+
+def test_an_edit_during_a_run_with_numbers_of_its_own_stays(
+    mini: MiniRepository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = mini.root / "params.yaml"
+    with holding_workspace(mini.root):
+        lend_params(mini.root, edited(mini, 7))
+        path.write_text(edited(mini, 8).replace("fail: false", "fail: true"))
+        after = path.read_bytes()
+    assert path.read_bytes() == after
+    assert "was edited during a run with numbers of its own" in capsys.readouterr().out
+    with holding_workspace(mini.root):
+        assert path.read_bytes() == after

@@ -300,7 +300,10 @@ def test_a_failure_on_a_dask_worker_ends_the_stage(tmp_path: Path, cluster: str)
     assert "while working on image i-1" in done.stderr
 
 
-def test_no_dask_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEEDMASK_DASK", "nonsense://127.0.0.1:1")
-    with pytest.raises(InputError, match="SEEDMASK_DASK: no Dask scheduler at nonsense"):
+@pytest.mark.parametrize("address", ["nonsense://127.0.0.1:1", "tls://127.0.0.1:1"])
+def test_no_dask_scheduler_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("SEEDMASK_DASK", address)
+    with pytest.raises(InputError, match=f"SEEDMASK_DASK: no Dask scheduler at {address}"):
         map_images(square, ITEMS, tmp_path, stage="square", workers=1)
