@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
@@ -117,17 +118,17 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = Request(scope)
-        if request.method not in ("GET", "HEAD") and not _is_from_here(request):
-            refusal = JSONResponse({"detail": "only from this page"}, status_code=403)
-            await refusal(scope, receive, send)
-            return
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
+        request = Request(scope)
+        if request.method not in ("GET", "HEAD") and not _is_from_here(request):
+            refusal = JSONResponse({"detail": "only from this page"}, status_code=403)
+            await refusal(scope, receive, guarded)
+            return
         await self.app(scope, receive, guarded)
 
 
@@ -149,6 +150,18 @@ def _guard(app: FastAPI, show: Show) -> None:
     @app.exception_handler(MissingObject)
     async def missing(request: Request, error: MissingObject) -> Response:
         return show(request, "notice", 200, title="Missing", text=str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def misspelt(request: Request, error: RequestValidationError) -> Response:
+        found = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return show(request, "notice", 422, title="Not understood", text="; ".join(found))
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        text = "A fault of this page, not of your data; the terminal says where."
+        answer = show(request, "notice", 500, title="Fault", text=text)
+        answer.raw_headers += HEADERS  # it is sent past the guard
+        return answer
 
 
 def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
