@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.io.errors import InputError
+from stages.io.progress import announced
 
 
 def read_params_file(path: Path) -> dict[str, Any]:
@@ -104,7 +105,8 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
             raise InputError(f"{params_file}: section {name!r} is missing")
         params_type = hints[names[0].name]
         params = parse_section(params_type, sections[name], f"{params_file}: {name}")
-        stage(params, **arguments)
+        with announced(name):
+            stage(params, **arguments)
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
