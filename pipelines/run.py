@@ -56,7 +56,8 @@ class Runner:
                 break
             log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
             result = self._attempt(step, log)
-        if result.outcome in (Outcome.COMPLETED, Outcome.RESTORED):
+        has_failed = result.outcome is Outcome.FAILED and self.stopped is None
+        if has_failed or result.outcome in (Outcome.COMPLETED, Outcome.RESTORED):
             keep_run(self.root, result, step.outs, self._code)
         return result
 

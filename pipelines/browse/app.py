@@ -26,12 +26,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.browse import pages, text
 from pipelines.browse.library import Library
+from pipelines.browse.states import activity, standings
 from pipelines.look import drawing
 from pipelines.look.compare import Comparison
 from pipelines.look.layers import Catalogue
 from pipelines.look.objects import MissingObject
 from pipelines.look.revisions import WORKSPACE
-from pipelines.plan import make_plan
 from pipelines.review.doubt import doubt, final_layer
 from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
@@ -218,9 +218,13 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
 
     @app.get("/states")
     def states() -> list[dict[str, str]]:
-        """What a run would do with each stage of the workspace."""
-        steps = make_plan(library.root).steps
-        return [{"name": s.name, "state": s.state, "reason": s.reason} for s in steps]
+        """Where each stage of the workspace stands."""
+        return [asdict(found) for found in standings(library.root)]
+
+    @app.get("/activity")
+    def now() -> dict[str, object]:
+        """What runs at this moment."""
+        return activity(library.root)
 
     @app.get("/file")
     def file(path: str, rev: Rev = WORKSPACE) -> Response:

@@ -60,29 +60,72 @@ function setUpMissing() {
   }, true);
 }
 
-// What a run would do with each stage; asking DVC takes a moment, so it comes after the page.
-async function setUpStates() {
+// Where each stage stands; asking DVC takes a moment, so it comes after the page. What runs is asked
+// for all the time, which is cheap; when a stage has ended, its card and row are fetched anew.
+const BUSY = 2000, IDLE = 5000; // milliseconds
+
+function setUpStates() {
   if (!$("[data-states]")) return;
-  const answer = await fetch("/states");
-  if (!answer.ok) return;
-  const found = await answer.json();
-  const known = new Set($$("[data-state]").map((cell) => cell.dataset.state));
-  for (const { name, state, reason } of found) {
-    const kind = state.replace(" ", "-");
-    for (const dot of $$(".dot")) {
-      if (dot.dataset.stage !== name) continue;
-      dot.classList.add(kind);
-      dot.append(Object.assign(document.createElementNS("http://www.w3.org/2000/svg", "title"), { textContent: `${state} ${reason}` }));
+  let plan = new Map();
+  let running = new Map();
+  let seen = null;
+
+  const paint = () => {
+    const of = (name) => (running.has(name) ? ["running", running.get(name)] : plan.get(name));
+    for (const dot of $$("#stages .dot")) {
+      const [state, reason] = of(dot.dataset.stage) ?? ["", ""];
+      dot.setAttribute("class", `dot ${state.replace(" ", "-")}`);
+      const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+      title.textContent = `${dot.dataset.stage}: ${state} ${reason}`;
+      dot.replaceChildren(...(state ? [title] : []));
     }
     for (const cell of $$("[data-state]")) {
-      if (cell.dataset.state !== name) continue;
-      cell.classList.add(kind);
-      cell.textContent = state;
-      if (reason) cell.after(element("span", "soft", ` ${reason}`));
+      const [state, reason] = of(cell.dataset.state) ?? ["", ""];
+      cell.className = `state ${state.replace(" ", "-")}`;
+      cell.replaceChildren(state, ...(reason && reason !== state ? [element("span", "soft", ` ${reason}`)] : []));
     }
-  }
-  const never = found.filter(({ name }) => !known.has(name)).map(({ name }) => name);
-  if (never.length) $("#pending").textContent = `Never run: ${never.join(", ")}`;
+    for (const card of $$(".card")) {
+      const states = $$(".dot", card).map((dot) => of(dot.dataset.stage)?.[0]);
+      for (const state of ["running", "failed"]) card.classList.toggle(state, states.includes(state));
+    }
+    $("#running").replaceChildren(...[...running].map(([name, text]) => element("span", "", element("b", "", name), ` ${text}`)));
+  };
+
+  const ask = async (path) => {
+    const answer = await fetch(path);
+    if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+    return answer;
+  };
+
+  const refresh = async () => {
+    const text = await (await ask(location)).text();
+    const fresh = $("#stages", new DOMParser().parseFromString(text, "text/html"));
+    const focused = document.activeElement?.getAttribute("href");
+    if (fresh) $("#stages").replaceWith(fresh);
+    if (focused) $$("#stages a").find((link) => link.getAttribute("href") === focused)?.focus();
+    setUpGraph();
+  };
+
+  const look = async () => {
+    try {
+      if (!document.hidden) {
+        const found = await (await ask("/activity")).json();
+        running = new Map(Object.entries(found.running));
+        const now = JSON.stringify([found.recorded, Object.keys(found.running)]);
+        paint();
+        if (now !== seen) {
+          if (seen !== null) await refresh();
+          seen = now;
+          plan = new Map((await (await ask("/states")).json()).map(({ name, state, reason }) => [name, [state, reason]]));
+          paint();
+        }
+      }
+    } catch (error) {
+      seen ??= ""; // the server is away, or DVC was writing; the next look asks again
+    }
+    setTimeout(look, running.size ? BUSY : IDLE);
+  };
+  look();
 }
 
 // Links of the card under the pointer stand out.
