@@ -32,7 +32,7 @@ from pipelines.look.compare import Comparison
 from pipelines.look.layers import Catalogue
 from pipelines.look.objects import MissingObject
 from pipelines.look.revisions import WORKSPACE
-from pipelines.review.doubt import doubt, final_layer
+from pipelines.review.doubt import final_layer
 from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.pictures import encode_png
@@ -320,7 +320,7 @@ def _add_streams(app: FastAPI, library: Library) -> None:
 
         def measure(image_id: str) -> dict[str, Any]:
             try:
-                return asdict(doubt(catalogue, image_id))
+                return pages.doubted_image(catalogue, image_id)
             except (InputError, MissingObject) as error:
                 return {"image_id": image_id, "error": str(error)}
 

@@ -75,7 +75,7 @@ def draw_graph(stages: Mapping[str, Record]) -> Picture:
         )
         for group, names in groups.items()
     }
-    levels = _levels(groups, above)
+    levels = _levels(reads)
     rows, ties = _rows(levels, reads)
     middle = _places(rows, ties)
     left = min((x - _width(node) / 2 for node, x in middle.items()), default=0) - GAP
@@ -125,19 +125,17 @@ def _width(node: _Node) -> float:
     return LANE if node[1] else WIDTH
 
 
-def _levels(
-    groups: Mapping[str, Sequence[str]], above: Mapping[str, Sequence[str]]
-) -> dict[str, int]:
-    """The row of every group: its members' greatest depth; rows without a card are left out."""
+def _levels(reads: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """The row of every group, below all that it reads; rows without a card are left out."""
     depth: dict[str, int] = {}
 
-    def deepen(name: str) -> int:
-        if name not in depth:
-            depth[name] = 0  # so that a circle ends
-            depth[name] = max((deepen(other) + 1 for other in above[name]), default=0)
-        return depth[name]
+    def deepen(group: str) -> int:
+        if group not in depth:
+            depth[group] = 0  # so that a circle ends
+            depth[group] = max((deepen(other) + 1 for other in reads[group]), default=0)
+        return depth[group]
 
-    found = {group: max(deepen(member) for member in names) for group, names in groups.items()}
+    found = {group: deepen(group) for group in reads}
     order = sorted(set(found.values()))
     return {group: order.index(level) for group, level in found.items()}
 

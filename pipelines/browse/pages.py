@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -18,11 +18,11 @@ from pipelines.look.compare import Comparison, changed_code, changed_params
 from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
 from pipelines.look.objects import MissingObject
 from pipelines.look.revisions import WORKSPACE, Record, Revision
-from pipelines.review.doubt import SOURCES, final_layer
+from pipelines.review.doubt import SOURCES, doubt, final_layer
 from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.masks import UNKNOWN
-from stages.io.pictures import inline
+from stages.io.pictures import UNKNOWN_COLOUR, Colour, inline
 from stages.io.scores import image_miou, percent
 
 TILES, THUMBNAIL, LARGE = 60, 200, 640  # pictures of a page; their longer sides, pixels
@@ -299,6 +299,28 @@ def review_page(library: Library, rev: str) -> dict[str, Any]:
     }
 
 
+def doubted_image(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
+    """Why to doubt the labels of an image, and its boxes to be drawn.
+
+    Raises:
+        InputError, MissingObject: as `doubt`.
+    """
+    found = doubt(catalogue, image_id)
+    image, boxes = catalogue.images[image_id], catalogue.boxes.get(image_id, ())
+    return asdict(found) | {
+        "size": (image.width, image.height),
+        "boxes": [
+            {
+                "name": catalogue.names.get(box.category, str(box.category)),
+                "colour": _hex(catalogue.colours.get(box.category, UNKNOWN_COLOUR)),
+                "corners": box.corners,
+                "unfilled": share,
+            }
+            for box, share in zip(boxes, found.boxes, strict=True)
+        ],
+    }
+
+
 def _has(catalogue: Catalogue, name: str) -> bool:
     try:
         catalogue.layer(name)
@@ -412,10 +434,14 @@ def _legend(catalogue: Catalogue) -> list[tuple[str, str]]:
     """Name and colour of the classes that have boxes."""
     boxed = {box.category for found in catalogue.boxes.values() for box in found}
     return [
-        (catalogue.names[label], "#{:02x}{:02x}{:02x}".format(*colour))
+        (catalogue.names[label], _hex(colour))
         for label, colour in catalogue.colours.items()
         if label in boxed
     ]
+
+
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _inputs(revision: Revision, record: Record) -> list[tuple[str, str, str | None]]:

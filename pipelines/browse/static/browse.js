@@ -88,7 +88,7 @@ function setUpStates() {
       const states = $$(".dot", card).map((dot) => of(dot.dataset.stage)?.[0]);
       for (const state of ["running", "failed"]) card.classList.toggle(state, states.includes(state));
     }
-    $("#running").replaceChildren(...[...running].map(([name, text]) => element("span", "", element("b", "", name), ` ${text}`)));
+    if (plan.size || running.size) $("#running").replaceChildren(...[...running].map(([name, text]) => element("span", "", element("b", "", name), ` ${text}`)));
   };
 
   const ask = async (path) => {
@@ -364,6 +364,21 @@ function setUpComparison() {
   ranking.read(address("/compare/scores", { layer, first, second }));
 }
 
+// The boxes of an image as frames over its pictures, the one that is filled least above the others.
+function frames([width, height], boxes, worst) {
+  const drawn = (tag, values) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(values)) made.setAttribute(name, value);
+    return made;
+  };
+  const svg = drawn("svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": true });
+  const frame = ({ colour, corners: [x0, y0, x1, y1] }, kind) =>
+    drawn("rect", { class: kind, x: x0, y: y0, width: x1 - x0, height: y1 - y0, stroke: colour });
+  svg.append(...boxes.filter((box) => box !== worst).map((box) => frame(box, "box")));
+  if (worst) svg.append(frame(worst, "under"), frame(worst, "box worst"));
+  return svg;
+}
+
 const KEYS = { 1: "good", 2: "bad", 3: "to-correct", 0: null };
 
 function setUpReview() {
@@ -402,6 +417,13 @@ function setUpReview() {
     facts.append(element("div", "", `disagree ${percent(found.disagreement)}`));
     facts.append(element("div", "", `unsure ${percent(found.entropy)}`));
     facts.append(element("div", "", `box not filled ${percent(found.unfilled)}`));
+    const boxes = found.boxes ?? [];
+    const worst = boxes.find((box) => box.unfilled !== null && box.unfilled > 0 && box.unfilled === found.unfilled) ?? null;
+    if (worst) {
+      const chip = element("i", "chip");
+      chip.style.background = worst.colour;
+      facts.append(element("div", "soft", "worst box: ", chip, worst.name));
+    }
     if (stale.has(id)) facts.append(element("div", "other", "the labels have changed since the mark"));
     const buttons = element("div", "marks");
     for (const verdict of ["good", "bad", "to-correct"]) {
@@ -414,7 +436,9 @@ function setUpReview() {
     facts.append(buttons);
     const shot = address("/photograph", { id, rev, side: 400 });
     const over = (name) => (name ? address("/layer", { name, id, rev, side: 400 }) : null);
-    row.append(picture(shot, over(layer)), picture(shot, over(seeds)), picture(shot, null));
+    const pictures = [picture(shot, over(layer)), picture(shot, over(seeds)), picture(shot, null)];
+    for (const shown of found.size ? [pictures[0], pictures[2]] : []) shown.append(frames(found.size, boxes, worst));
+    row.append(...pictures);
     paint(row);
     return row;
   };
@@ -439,6 +463,7 @@ function setUpReview() {
       rows[to].classList.add("there");
       rows[to].scrollIntoView({ block: "nearest" });
     };
+    if (event.key === "b") place.classList.toggle("unframed");
     if (event.key === "j") go(at + 1);
     if (event.key === "k") go(Math.max(at - 1, 0));
     if (event.key in KEYS && rows[at]) {
