@@ -14,7 +14,7 @@ def declared_stages(root: Path) -> dict[str, Record]:
     """By name, in the order of dvc.yaml; without hashes, params or size: nothing is looked at.
 
     Raises:
-        InputError: DVC cannot read dvc.yaml.
+        InputError: DVC cannot read dvc.yaml, or cannot work in this folder.
     """
     try:
         with Repo(str(root)) as repo:
@@ -34,5 +34,5 @@ def declared_stages(root: Path) -> dict[str, Record]:
                 )
                 for stage in stages
             }
-    except DvcException as error:
+    except (DvcException, OSError) as error:
         raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
