@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.browse import pages, text
 from pipelines.browse.library import Library
+from pipelines.browse.review_page import doubted_image, review_page
 from pipelines.browse.states import activity, standings
 from pipelines.look import drawing
 from pipelines.look.compare import Comparison
@@ -199,7 +200,7 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
     @app.get("/review")
     def review(request: Request, rev: Rev = WORKSPACE) -> HTMLResponse:
         """Which images to correct by hand."""
-        return show(request, "review", **pages.review_page(library, rev))
+        return show(request, "review", **review_page(library, rev))
 
     @app.get("/review.csv")
     def marks() -> Response:
@@ -320,7 +321,7 @@ def _add_streams(app: FastAPI, library: Library) -> None:
 
         def measure(image_id: str) -> dict[str, Any]:
             try:
-                return pages.doubted_image(catalogue, image_id)
+                return doubted_image(catalogue, image_id)
             except (InputError, MissingObject) as error:
                 return {"image_id": image_id, "error": str(error)}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from pipelines.browse.curves import draw_curve, polyline
 from pipelines.browse.layout import draw_graph
 from pipelines.browse.library import Library, headline
+from pipelines.browse.review_page import legend
 from pipelines.browse.states import MEANINGS
 from pipelines.browse.text import cell
 from pipelines.journal import last_failure, last_seconds
@@ -18,11 +19,9 @@ from pipelines.look.compare import Comparison, changed_code, changed_params
 from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
 from pipelines.look.objects import MissingObject
 from pipelines.look.revisions import WORKSPACE, Record, Revision
-from pipelines.review.doubt import SOURCES, doubt, final_layer
-from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.masks import UNKNOWN
-from stages.io.pictures import UNKNOWN_COLOUR, Colour, inline
+from stages.io.pictures import inline
 from stages.io.scores import image_miou, percent
 
 TILES, THUMBNAIL, LARGE = 60, 200, 640  # pictures of a page; their longer sides, pixels
@@ -121,7 +120,7 @@ def stage_page(
         missing += _missing_of(catalogue, layer, shown)
         context |= {
             "tiles": _tiles(library, catalogue, layer, shown),
-            "legend": _legend(catalogue),
+            "legend": legend(catalogue),
             "classes": list(catalogue.names.items()),
             "count": len(ids),
             "page": page,
@@ -221,7 +220,7 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
         ],
         "measured": [(label, catalogue.names.get(label, str(label))) for label in present],
         "classes": list(catalogue.names.items()),
-        "legend": _legend(catalogue),
+        "legend": legend(catalogue),
         "missing": missing,
         "revisions": library.revisions(),
     }
@@ -270,63 +269,8 @@ def compare_page(
         "numbers_differ": _side_by_side(*numbers),
         "measured": _side_by_side(*measured),
         "has_truth": any(layer.name == TRUTH for layer in after.all_layers()),
-        "legend": _legend(after),
+        "legend": legend(after),
     }
-
-
-def review_page(library: Library, rev: str) -> dict[str, Any]:
-    """The images with final labels, and what a person thinks of each.
-
-    Raises:
-        InputError, MissingObject: as `Catalogue`; or no final labels in the revision.
-    """
-    catalogue = library.catalogue(rev)
-    layer = final_layer(catalogue)
-    marks = Marks(library.root).read()
-    return {
-        "rev": rev,
-        "layer": layer,
-        "count": len(layer.files),
-        "verdicts": list(Verdict),
-        "marks": {image_id: mark.verdict for image_id, mark in marks.items()},
-        "stale": [
-            image_id
-            for image_id, mark in marks.items()
-            if image_id in layer.files and mark.is_stale(layer.files[image_id][1])
-        ],
-        "seeds": next((name for name in SOURCES if _has(catalogue, name)), None),
-        "legend": _legend(catalogue),
-    }
-
-
-def doubted_image(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
-    """Why to doubt the labels of an image, and its boxes to be drawn.
-
-    Raises:
-        InputError, MissingObject: as `doubt`.
-    """
-    found = doubt(catalogue, image_id)
-    image, boxes = catalogue.images[image_id], catalogue.boxes.get(image_id, ())
-    return asdict(found) | {
-        "size": (image.width, image.height),
-        "boxes": [
-            {
-                "name": catalogue.names.get(box.category, str(box.category)),
-                "colour": _hex(catalogue.colours.get(box.category, UNKNOWN_COLOUR)),
-                "corners": box.corners,
-                "unfilled": share,
-            }
-            for box, share in zip(boxes, found.boxes, strict=True)
-        ],
-    }
-
-
-def _has(catalogue: Catalogue, name: str) -> bool:
-    try:
-        catalogue.layer(name)
-    except InputError:
-        return False
-    return True
 
 
 def _same(first: Revision, second: Revision) -> bool:
@@ -428,20 +372,6 @@ def _scores(labels: Any, truth: Any, is_truth: bool) -> dict[str, Any]:
         iou[label] = percent(float((inside & predicted).sum() / (inside | predicted).sum()))
     found["iou"] = iou
     return found
-
-
-def _legend(catalogue: Catalogue) -> list[tuple[str, str]]:
-    """Name and colour of the classes that have boxes."""
-    boxed = {box.category for found in catalogue.boxes.values() for box in found}
-    return [
-        (catalogue.names[label], _hex(colour))
-        for label, colour in catalogue.colours.items()
-        if label in boxed
-    ]
-
-
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _inputs(revision: Revision, record: Record) -> list[tuple[str, str, str | None]]:
