@@ -1,4 +1,4 @@
-"""What happened whenever `pipelines run` made or restored a stage.
+"""What happened whenever `pipelines run` made or restored a stage, or failed to.
 
 .seedmask/runs/<stage>.jsonl, one line a run, the last at the end; safe to delete.
 """
@@ -43,10 +43,12 @@ class Entry:
     Attributes:
         began: UTC, ISO 8601.
         seconds: wall time.
-        outcome: Completed or Restored.
+        outcome: Completed, Restored or Failed.
         commit: as `Code`.
         modified: as `Code`.
-        outs: DVC's hash by path, as dvc.lock had them afterwards.
+        outs: DVC's hash by path, as dvc.lock had them afterwards; empty where it failed.
+        reason: why it failed, in a few words.
+        tail: the last lines it printed, when it failed.
     """
 
     began: str
@@ -55,6 +57,8 @@ class Entry:
     commit: str | None
     modified: bool
     outs: Mapping[str, str]
+    reason: str = ""
+    tail: Sequence[str] = ()
 
     def covers(self, moment: datetime) -> bool:
         """Whether `moment` lies between beginning and end, give or take a second."""
@@ -87,11 +91,11 @@ def read_code(root: Path) -> Code:
 
 
 def keep_run(root: Path, result: Result, outs: Sequence[str], code: Code) -> None:
-    """Note that a stage was made or restored just now; the oldest notes go.
+    """Note that a stage was made or restored just now, or failed; the oldest notes go.
 
     Args:
         root: the repository.
-        result: Completed or Restored.
+        result: Completed, Restored or Failed.
         outs: the paths of the stage's outputs.
         code: as it was when the run began.
     """
@@ -102,7 +106,9 @@ def keep_run(root: Path, result: Result, outs: Sequence[str], code: Code) -> Non
         result.outcome,
         code.commit,
         code.modified,
-        _hashes(root, result.name, outs),
+        {} if result.outcome is Outcome.FAILED else _hashes(root, result.name, outs),
+        result.reason,
+        result.tail,
     )
     entries = [*read_runs(root, result.name), entry]
     kept = entries[-KEPT:]
@@ -126,6 +132,12 @@ def last_seconds(root: Path, stage: str) -> float | None:
     """The wall time when the stage was last made here, not restored; None if it never was."""
     made = [run for run in read_runs(root, stage) if run.outcome is Outcome.COMPLETED]
     return made[-1].seconds if made else None
+
+
+def last_failure(root: Path, stage: str) -> Entry | None:
+    """The last run of a stage, if it failed; one that was stopped did not."""
+    last = next(reversed(read_runs(root, stage)), None)
+    return last if last is not None and last.outcome is Outcome.FAILED else None
 
 
 def _path(root: Path, stage: str) -> Path:

@@ -65,7 +65,7 @@ class Runner:
                 break
             log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
             result = self._attempt(step, log)
-        if result.outcome in (Outcome.COMPLETED, Outcome.RESTORED):
+        if result.outcome in (Outcome.COMPLETED, Outcome.RESTORED, Outcome.FAILED):
             try:
                 keep_run(self.root, result, step.outs, self._code)
             except OSError as error:  # what it made is there all the same

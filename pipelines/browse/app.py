@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
@@ -25,13 +26,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.browse import pages, text
 from pipelines.browse.library import Library
+from pipelines.browse.review_page import doubted_image, review_page
+from pipelines.browse.states import activity, standings
 from pipelines.look import drawing
 from pipelines.look.compare import Comparison
 from pipelines.look.layers import Catalogue
 from pipelines.look.objects import MissingObject
 from pipelines.look.revisions import WORKSPACE
-from pipelines.plan import make_plan
-from pipelines.review.doubt import doubt, final_layer
+from pipelines.review.doubt import final_layer
 from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.pictures import encode_png
@@ -117,17 +119,17 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = Request(scope)
-        if request.method not in ("GET", "HEAD") and not _is_from_here(request):
-            refusal = JSONResponse({"detail": "only from this page"}, status_code=403)
-            await refusal(scope, receive, send)
-            return
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
+        request = Request(scope)
+        if request.method not in ("GET", "HEAD") and not _is_from_here(request):
+            refusal = JSONResponse({"detail": "only from this page"}, status_code=403)
+            await refusal(scope, receive, guarded)
+            return
         await self.app(scope, receive, guarded)
 
 
@@ -149,6 +151,18 @@ def _guard(app: FastAPI, show: Show) -> None:
     @app.exception_handler(MissingObject)
     async def missing(request: Request, error: MissingObject) -> Response:
         return show(request, "notice", 200, title="Missing", text=str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def misspelt(request: Request, error: RequestValidationError) -> Response:
+        found = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return show(request, "notice", 422, title="Not understood", text="; ".join(found))
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        text = "A fault of this page, not of your data; the terminal says where."
+        answer = show(request, "notice", 500, title="Fault", text=text)
+        answer.raw_headers += HEADERS  # it is sent past the guard
+        return answer
 
 
 def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
@@ -186,7 +200,7 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
     @app.get("/review")
     def review(request: Request, rev: Rev = WORKSPACE) -> HTMLResponse:
         """Which images to correct by hand."""
-        return show(request, "review", **pages.review_page(library, rev))
+        return show(request, "review", **review_page(library, rev))
 
     @app.get("/review.csv")
     def marks() -> Response:
@@ -205,9 +219,13 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
 
     @app.get("/states")
     def states() -> list[dict[str, str]]:
-        """What a run would do with each stage of the workspace."""
-        steps = make_plan(library.root).steps
-        return [{"name": s.name, "state": s.state, "reason": s.reason} for s in steps]
+        """Where each stage of the workspace stands."""
+        return [asdict(found) for found in standings(library.root)]
+
+    @app.get("/activity")
+    def now() -> dict[str, object]:
+        """What runs at this moment."""
+        return activity(library.root)
 
     @app.get("/file")
     def file(path: str, rev: Rev = WORKSPACE) -> Response:
@@ -303,7 +321,7 @@ def _add_streams(app: FastAPI, library: Library) -> None:
 
         def measure(image_id: str) -> dict[str, Any]:
             try:
-                return asdict(doubt(catalogue, image_id))
+                return doubted_image(catalogue, image_id)
             except (InputError, MissingObject) as error:
                 return {"image_id": image_id, "error": str(error)}
 

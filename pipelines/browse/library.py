@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.declared import declared_stages
 from pipelines.look import drawing
 from pipelines.look.layers import Catalogue, Layer
 from pipelines.look.objects import MissingObject, Objects
@@ -45,6 +46,26 @@ class Library:
         if name == WORKSPACE:
             return _workspace(self.root, _stamp(self.root / "dvc.lock"))
         return read_revision(self.root, name)
+
+    def declared(self) -> Mapping[str, Record]:
+        """The stages of the workspace's dvc.yaml, also those that never ran.
+
+        Those that have run as dvc.lock has them; where DVC cannot read dvc.yaml, they alone.
+
+        Raises:
+            InputError: there is neither.
+        """
+        stamps = tuple(_stamp(self.root / name) for name in ("dvc.yaml", "params.yaml"))
+        declared = _declared(self.root, stamps)
+        try:
+            recorded = self.revision().stages
+        except InputError:
+            if not declared:
+                raise
+            return declared
+        if not declared:
+            return recorded
+        return {name: recorded.get(name, record) for name, record in declared.items()}
 
     def revisions(self) -> list[Revision]:
         """What can be chosen, newest first."""
@@ -196,6 +217,14 @@ def _stamp(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=2)
 def _workspace(root: Path, stamp: tuple[int, int]) -> Revision:
     return read_revision(root)
+
+
+@lru_cache(maxsize=2)
+def _declared(root: Path, stamps: tuple[tuple[int, int], ...]) -> Mapping[str, Record]:
+    try:
+        return declared_stages(root)
+    except InputError:
+        return {}
 
 
 @lru_cache(maxsize=1024)

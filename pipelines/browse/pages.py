@@ -3,20 +3,22 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from pipelines.browse.curves import draw_curve, polyline
 from pipelines.browse.layout import draw_graph
 from pipelines.browse.library import Library, headline
+from pipelines.browse.review_page import legend
+from pipelines.browse.states import MEANINGS
 from pipelines.browse.text import cell
-from pipelines.journal import last_seconds
+from pipelines.journal import last_failure, last_seconds
 from pipelines.look.compare import Comparison, changed_code, changed_params
 from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
 from pipelines.look.objects import MissingObject
 from pipelines.look.revisions import WORKSPACE, Record, Revision
-from pipelines.review.doubt import SOURCES, final_layer
-from pipelines.review.marks import Marks, Verdict
 from stages.io.errors import InputError
 from stages.io.masks import UNKNOWN
 from stages.io.pictures import inline
@@ -28,21 +30,23 @@ PREFERRED = "crf_refine/a2gnn"  # what to compare when nothing is asked for
 
 
 def graph_page(library: Library, rev: str) -> dict[str, Any]:
-    """The stages, where they stand, and their headline numbers."""
-    revision = library.revision(rev)
-    picture = draw_graph(revision.stages)
-    numbers = {
-        name: headline(library.numbers(revision, record))
-        for name, record in revision.stages.items()
-    }
+    """The stages, where they stand, and their headline numbers.
+
+    Raises:
+        InputError: no such revision, or nothing is recorded or declared.
+    """
+    stages = library.declared() if rev == WORKSPACE else library.revision(rev).stages
+    revision = _revision(library, rev)
+    numbers = {name: headline(library.numbers(revision, record)) for name, record in stages.items()}
     return {
         "rev": rev,
-        "revision": revision,
+        "stages": stages,
         "revisions": library.revisions(),
-        "picture": picture,
+        "picture": draw_graph(stages),
         "headlines": numbers,
-        "seconds": {name: last_seconds(library.root, name) for name in revision.stages},
+        "seconds": {name: last_seconds(library.root, name) for name in stages},
         "descriptions": library.descriptions(revision),
+        "meanings": MEANINGS,
     }
 
 
@@ -60,20 +64,24 @@ def stage_page(
     Raises:
         InputError: the revision has no such stage, or the stage no such layer.
     """
-    revision = library.revision(rev)
+    revision = _revision(library, rev)
     record = revision.stages.get(name)
-    if record is None:
-        raise InputError(f"stage {name!r}: not recorded in {revision.name}")
     missing: list[str] = []
-    try:
-        catalogue = library.catalogue(rev)
-        layers: Sequence[Layer] = catalogue.layers(name)
-        listed = [out for out in record.outs if record.outs[out].endswith(".dir")]
-        for out in listed:
-            library.objects.files(revision, record, out)
-    except (InputError, MissingObject) as error:
-        missing.append(str(error))
-        catalogue, layers = None, ()
+    catalogue: Catalogue | None = None
+    layers: Sequence[Layer] = ()
+    if record is None:
+        record = _never_made(library, rev, name)
+        missing.append(f"{name} has not made anything here yet.")
+    else:
+        try:
+            catalogue = library.catalogue(rev)
+            layers = catalogue.layers(name)
+            for out in record.outs:
+                if record.outs[out].endswith(".dir"):
+                    library.objects.files(revision, record, out)
+        except (InputError, MissingObject) as error:
+            missing.append(str(error))
+            catalogue, layers = None, ()
     layer = _chosen(layers, layer_name, name)
     curves = library.curves(revision, record)
     context: dict[str, Any] = {
@@ -95,6 +103,7 @@ def stage_page(
         "layers": layers,
         "layer": layer,
         "seconds": last_seconds(library.root, name),
+        "failure": last_failure(library.root, name) if rev == WORKSPACE else None,
         "missing": missing,
         "split": split,
         "find": find,
@@ -111,7 +120,7 @@ def stage_page(
         missing += _missing_of(catalogue, layer, shown)
         context |= {
             "tiles": _tiles(library, catalogue, layer, shown),
-            "legend": _legend(catalogue),
+            "legend": legend(catalogue),
             "classes": list(catalogue.names.items()),
             "count": len(ids),
             "page": page,
@@ -119,6 +128,28 @@ def stage_page(
             "splits": sorted({catalogue.splits[image_id] for image_id in layer.files}),
         }
     return context
+
+
+def _revision(library: Library, rev: str) -> Revision:
+    """As `Library.revision`; a workspace whose first run has just begun is an empty one."""
+    try:
+        return library.revision(rev)
+    except InputError:
+        if rev != WORKSPACE or not library.declared():
+            raise
+        return Revision(WORKSPACE, None, datetime.now(UTC), "as it is now", {})
+
+
+def _never_made(library: Library, rev: str, name: str) -> Record:
+    """A stage of the workspace's dvc.yaml without outputs.
+
+    Raises:
+        InputError: it declares none of that name.
+    """
+    declared = library.declared() if rev == WORKSPACE else {}
+    if name not in declared:
+        raise InputError(f"stage {name!r}: not recorded in {rev}")
+    return replace(declared[name], outs={})
 
 
 def _folders(
@@ -189,7 +220,7 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
         ],
         "measured": [(label, catalogue.names.get(label, str(label))) for label in present],
         "classes": list(catalogue.names.items()),
-        "legend": _legend(catalogue),
+        "legend": legend(catalogue),
         "missing": missing,
         "revisions": library.revisions(),
     }
@@ -238,41 +269,8 @@ def compare_page(
         "numbers_differ": _side_by_side(*numbers),
         "measured": _side_by_side(*measured),
         "has_truth": any(layer.name == TRUTH for layer in after.all_layers()),
-        "legend": _legend(after),
+        "legend": legend(after),
     }
-
-
-def review_page(library: Library, rev: str) -> dict[str, Any]:
-    """The images with final labels, and what a person thinks of each.
-
-    Raises:
-        InputError, MissingObject: as `Catalogue`; or no final labels in the revision.
-    """
-    catalogue = library.catalogue(rev)
-    layer = final_layer(catalogue)
-    marks = Marks(library.root).read()
-    return {
-        "rev": rev,
-        "layer": layer,
-        "count": len(layer.files),
-        "verdicts": list(Verdict),
-        "marks": {image_id: mark.verdict for image_id, mark in marks.items()},
-        "stale": [
-            image_id
-            for image_id, mark in marks.items()
-            if image_id in layer.files and mark.is_stale(layer.files[image_id][1])
-        ],
-        "seeds": next((name for name in SOURCES if _has(catalogue, name)), None),
-        "legend": _legend(catalogue),
-    }
-
-
-def _has(catalogue: Catalogue, name: str) -> bool:
-    try:
-        catalogue.layer(name)
-    except InputError:
-        return False
-    return True
 
 
 def _same(first: Revision, second: Revision) -> bool:
@@ -370,16 +368,6 @@ def _scores(labels: Any, truth: Any, is_truth: bool) -> dict[str, Any]:
     iou = dict(zip(row["categories"], row["iou"], strict=True))
     found |= {"miou": row["miou"], "iou": iou}
     return found
-
-
-def _legend(catalogue: Catalogue) -> list[tuple[str, str]]:
-    """Name and colour of the classes that have boxes."""
-    boxed = {box.category for found in catalogue.boxes.values() for box in found}
-    return [
-        (catalogue.names[label], "#{:02x}{:02x}{:02x}".format(*colour))
-        for label, colour in catalogue.colours.items()
-        if label in boxed
-    ]
 
 
 def _inputs(revision: Revision, record: Record) -> list[tuple[str, str, str | None]]:

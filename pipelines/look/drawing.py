@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from pipelines.look.instance_colours import instance_colours
 from pipelines.look.layers import Catalogue, Kind, Layer, instances_by_image
 from stages.io.errors import InputError
 from stages.io.graphs import read_graph
@@ -16,7 +17,6 @@ from stages.io.pictures import (
     RGBA,
     UNKNOWN_COLOUR,
     cells_picture,
-    class_colours,
     frame_layer,
     heat_layer,
     label_layer,
@@ -81,6 +81,8 @@ def draw(
         picture = _graph(place, pixel)
     elif layer.kind is Kind.INSTANCES:
         picture = _instances(catalogue, place, image_id)
+    elif layer.kind is Kind.OBJECTS:
+        picture = _objects(catalogue, place)
     else:
         picture = _picture(place)
     return _smaller(picture, side)
@@ -185,13 +187,25 @@ def _instances(catalogue: Catalogue, place: Path, image_id: str) -> RGBA:
     """Boxes in the colours of their classes; masks, where there are any, each in one of its own."""
     size = catalogue.images[image_id].size
     rows = instances_by_image(place).get(image_id, [])
-    own = class_colours(range(len(rows)))
+    corners = [(row["x0"], row["y0"], row["x1"], row["y1"]) for row in rows]
+    own = instance_colours(corners, catalogue.colours.values())
     picture = np.zeros((*size, 4), dtype=np.uint8)
     frames = []
-    for index, row in enumerate(rows):
+    for row, box, colour in zip(rows, corners, own, strict=True):
         if row["mask"] is not None:
-            picture[decode_rle(row["mask"], *size)] = (*own[index], 255)
-        colour = catalogue.colours.get(row["category"], UNKNOWN_COLOUR)
-        frames.append(((row["x0"], row["y0"], row["x1"], row["y1"]), colour))
+            picture[decode_rle(row["mask"], *size)] = (*colour, 255)
+        frames.append((box, catalogue.colours.get(row["category"], UNKNOWN_COLOUR)))
     drawn = frame_layer(size, frames)
     return np.asarray(np.where(drawn[..., 3:] > 0, drawn, picture))
+
+
+def _objects(catalogue: Catalogue, place: Path) -> RGBA:
+    """A map of object numbers, 0 is none: each object in a colour of its own."""
+    numbers = read_label_map(place)
+    found = [number for number in np.unique(numbers).tolist() if number not in (0, UNKNOWN)]
+    corners = []
+    for number in found:
+        rows, columns = (np.flatnonzero((numbers == number).any(axis=axis)) for axis in (1, 0))
+        corners.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    own = instance_colours(corners, catalogue.colours.values())
+    return label_layer(numbers, dict(zip(found, own, strict=True)))

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     GRAPH = "graph"
     PICTURE = "picture"
     INSTANCES = "instances"
+    OBJECTS = "objects"  # a map of their numbers
 
 
 class Files(Mapping[str, tuple[str, str]]):
@@ -227,7 +228,7 @@ class Catalogue:
     def _kind(self, folder: str, suffix: str, path: str, md5: str) -> Kind | None:
         """What a folder holds, told by one of its files."""
         if folder.rpartition("/")[2] == "SegmentationObject":  # VOC's: instances, not classes
-            return Kind.PICTURE
+            return Kind.OBJECTS
         try:
             place = self.objects.file(self.revision, path, md5)
         except MissingObject:

@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.look.revisions import Record, Revision, read_file_of
+from pipelines.look.revisions import HASH, Record, Revision, is_inside, read_file_of
+from stages.io.errors import InputError
 from stages.io.files import write_bytes
 
 FETCHED = Path(".seedmask/fetched")  # what came from a remote or from git, by hash
@@ -39,7 +40,13 @@ class Objects:
         self._remotes: dict[str | None, Any] = {}
 
     def place(self, md5: str) -> Path:
-        """Where the cache keeps what has this hash, if it does."""
+        """Where the cache keeps what has this hash, if it does.
+
+        Raises:
+            InputError: it is no hash of DVC; a table of a fetched revision may say anything.
+        """
+        if not HASH.fullmatch(md5):
+            raise InputError(f"hash {md5!r}: expected 32 hexadecimal digits")
         return self.folder / md5[:2] / md5[2:]
 
     def files(self, revision: Revision, record: Record, out: str) -> Mapping[str, str]:
@@ -67,6 +74,8 @@ class Objects:
         Raises:
             MissingObject: it is nowhere.
         """
+        if not md5:  # DVC has recorded none
+            raise self._missing(revision, path)
         place, fetched = self.place(md5), self.root / FETCHED / md5
         for found in (place, fetched):
             if found.is_file():
@@ -92,20 +101,23 @@ class Objects:
         return content
 
     def _read_listing(self, md5: str) -> Mapping[str, str] | None:
+        """The files of a folder; None where the list is not there, or is none that DVC writes."""
         try:
             entries = json.loads(self.place(md5).read_text())
-        except (OSError, ValueError):
+            return _checked({str(entry["relpath"]): str(entry["md5"]) for entry in entries})
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-        return dict(sorted((entry["relpath"], entry["md5"]) for entry in entries))
 
     def _listing_elsewhere(self, revision: Revision, out: str) -> dict[str, str]:
         """Of a folder whose list is only in the remote."""
         try:
             found = self._remote(revision).find(out, detail=True)
-            return {
-                str(Path(path).relative_to(out)): str(entry["dvc_info"]["md5"])
-                for path, entry in sorted(found.items())
-            }
+            return _checked(
+                {
+                    str(Path(path).relative_to(out)): str(entry["dvc_info"]["md5"])
+                    for path, entry in found.items()
+                }
+            )
         except Exception as error:  # whatever the remote's library raises
             raise self._missing(revision, out) from error
 
@@ -138,6 +150,18 @@ class Objects:
             f"{what}: neither in DVC's cache nor in remote {self.remote!r}; "
             f"after `dvc push --all-commits` where it was made {bring}"
         )
+
+
+def _checked(listed: Mapping[str, str]) -> dict[str, str]:
+    """The files of a folder, sorted.
+
+    Raises:
+        ValueError: a name that leads out of the folder, or a hash that is none.
+    """
+    for name, md5 in listed.items():
+        if not is_inside(name) or not HASH.fullmatch(md5):
+            raise ValueError(f"{name!r}, {md5!r}: not what DVC lists")
+    return dict(sorted(listed.items()))
 
 
 def file_md5(path: Path) -> str:

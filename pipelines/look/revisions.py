@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -20,6 +20,9 @@ from ruamel.yaml.error import YAMLError
 from stages.io.errors import InputError
 
 WORKSPACE = "workspace"
+#: What DVC writes as the hash of a file or, with ".dir", of a folder. A dvc.lock may have come with
+#: a fetched commit, and a hash becomes part of a path.
+HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ def resolve(root: Path, name: str) -> str:
     Raises:
         InputError: there is none.
     """
-    if not name or name.startswith("-"):  # git would take it for an option
+    # git would take it for an option; no command takes a NUL
+    if not name or name.startswith("-") or "\0" in name:
         raise InputError(f"revision {name!r}: expected workspace, a commit or an experiment")
     commit = _git(
         root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
@@ -276,7 +280,9 @@ def _parse(text: str, name: str) -> dict[str, Record]:
     try:
         stages = YAML(typ="safe").load(text)["stages"]
         records = {str(stage): _record(str(stage), entry) for stage, entry in stages.items()}
-    except (YAMLError, TypeError, KeyError, AttributeError) as error:
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except (YAMLError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{name}: not a dvc.lock of DVC 3: {error}") from error
     above = upstream(records)
     ordered: dict[str, Record] = {}
@@ -300,11 +306,32 @@ def _record(name: str, entry: Mapping[str, Any]) -> Record:
     return Record(
         name,
         str(entry["cmd"]),
-        {str(dep["path"]): str(dep.get("md5", "")) for dep in entry.get("deps", [])},
+        {str(dep["path"]): _hash(name, dep) for dep in entry.get("deps", [])},
         params,
-        {str(out["path"]): str(out.get("md5", "")) for out in outs},
+        {_out_path(name, out): _hash(name, out) for out in outs},
         sum(int(out.get("size", 0)) for out in outs),
     )
+
+
+def _hash(stage: str, entry: Mapping[str, Any]) -> str:
+    """DVC's hash of a dep or an out; "" where it has recorded none."""
+    md5 = str(entry.get("md5", ""))
+    if md5 and not HASH.fullmatch(md5):
+        raise InputError(f"{stage}: {entry['path']}: md5 {md5!r}; expected 32 hexadecimal digits")
+    return md5
+
+
+def _out_path(stage: str, entry: Mapping[str, Any]) -> str:
+    path = str(entry["path"])
+    if not is_inside(path):
+        raise InputError(f"{stage}: out {path!r}; expected a path inside the repository")
+    return path
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path, by its words alone, stays below the folder that it is relative to."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in path
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -35,13 +35,15 @@ class Doubt:
         image_id: of the image.
         disagreement: see `disagreement`, between `SOURCES`.
         entropy: see `entropy`, of `SCORES`.
-        unfilled: see `unfilled`, of the final labels.
+        unfilled: see `unfilled`, of the final labels: that of the worst box.
+        boxes: the same of each box, in the order of the catalogue.
     """
 
     image_id: str
     disagreement: float | None
     entropy: float | None
     unfilled: float | None
+    boxes: tuple[float | None, ...] = ()
 
 
 def final_layer(catalogue: Catalogue) -> Layer:
@@ -92,11 +94,16 @@ def doubt_of_files(
             f"{path} {labels.shape}" for path, labels in zip(sources, maps, strict=True)
         )
         raise InputError(f"image {image_id!r}: label maps of different sizes: {found}")
+    shares: tuple[float | None, ...] = ()
+    if final is not None:
+        labels = read_label_map(final)
+        shares = tuple(unfilled(labels, box) for box in boxes)
     return Doubt(
         image_id,
         disagreement(maps),
         None if scores is None else entropy(read_score_map(scores)),
-        None if final is None else unfilled(read_label_map(final), boxes),
+        max((share for share in shares if share is not None), default=None),
+        shares,
     )
 
 
@@ -166,28 +173,25 @@ def entropy(scores: ScoreMap) -> float | None:
     return float(100 * spread.mean(dtype=np.float64) / math.log(classes))
 
 
-def unfilled(labels: LabelMap, boxes: Iterable[Box]) -> float | None:
-    """How far the labels of a box fall short of its sides; of the worst box, in percent.
+def unfilled(labels: LabelMap, box: Box) -> float | None:
+    """How far the labels of a box fall short of its sides, in percent.
 
-    A good mask touches all four sides of its box. Of each box: the part of its area that is
-    outside the smallest rectangle around the pixels of its class inside it; 100 when there are
-    none. A pixel is inside when its centre is.
+    A good mask touches all four sides of its box. The part of the box's area that is outside the
+    smallest rectangle around the pixels of its class inside it; 100 when there are none. A pixel
+    is inside when its centre is.
 
     Returns:
-        None when no box holds a pixel's centre inside the image.
+        None when the box holds no pixel's centre inside the image.
     """
-    worst: float | None = None
-    for box in boxes:
-        x0, y0, x1, y1 = (max(math.ceil(side - 0.5), 0) for side in box.corners)
-        mask = labels[y0:y1, x0:x1] == box.category
-        if mask.size == 0:
-            continue
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        covered = 0
-        if rows.size:
-            covered = int((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
-        worst = max(worst or 0.0, 100 * (1 - covered / mask.size))
-    return worst
+    x0, y0, x1, y1 = (max(math.ceil(side - 0.5), 0) for side in box.corners)
+    mask = labels[y0:y1, x0:x1] == box.category
+    if mask.size == 0:
+        return None
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    covered = 0
+    if rows.size:
+        covered = int((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
+    return 100 * (1 - covered / int(mask.size))
 
 
 _Evidence = tuple[str, list[Path], Path | None, Path | None, tuple[Box, ...]]

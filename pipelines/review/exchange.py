@@ -13,6 +13,8 @@ Datumaro's reader makes a mask of every object and none of the background, which
 SegmentationObject would be a mask too. It reads the palette's colours, not its numbers.
 """
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +77,8 @@ def export_folder(
 
     Raises:
         InputError: an image without labels; a layer of something else; class names that
-            labelmap.txt cannot hold; a folder of somebody else, or with edits of one of these
-            images that were not imported. Nothing is written then.
+            labelmap.txt cannot hold; a folder of somebody else, with a link in it, or with edits
+            of one of these images that were not imported. Nothing is written then.
         MissingObject: a file is in no cache.
     """
     if layer.kind is not Kind.LABELS:
@@ -115,12 +117,14 @@ def import_folder(
         What was corrected, by image id.
 
     Raises:
-        InputError: a file that is no label map of a training image, or a colour or value that is
-            no class: nothing is written then. A run holds the workspace, or DVC failed.
+        InputError: a link or a pipe in the folder; a file that is no label map of a training
+            image, or a colour or value that is no class: nothing is written then. A run holds the
+            workspace, or DVC failed.
         MissingObject: a label to compare with is in no cache.
     """
     if not (folder / CLASSES).is_dir():
         raise InputError(f"{folder}: has no folder {CLASSES}; expected an exported folder")
+    _check_plain(folder)
     table = _table(catalogue, folder)
     if (folder / COLOURS).exists():
         table = read_colour_table(folder / COLOURS, table.labels)
@@ -160,9 +164,20 @@ def _check_ours(folder: Path, colours: bytes) -> None:
         return
     if not (folder / EXPORTED).is_dir():
         raise InputError(f"{folder}: holds other files; expected a new folder, or an exported one")
+    _check_plain(folder)
     path = folder / COLOURS
     if path.exists() and path.read_bytes() != colours:
         raise InputError(f"{path}: has other classes or colours; expected a new folder")
+
+
+def _check_plain(folder: Path) -> None:
+    """Nothing below the folder leads elsewhere, where we would write, or waits when it is read."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            kind = path.lstat().st_mode
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                what = "a link" if stat.S_ISLNK(kind) else "no plain file"
+                raise InputError(f"{path}: {what}; expected only files and folders in {folder}")
 
 
 def _check_unedited(folder: Path, table: ColourTable, image_id: str) -> None:

@@ -110,13 +110,15 @@ def read_coloured(path: Path, table: ColourTable, size: tuple[int, int]) -> Labe
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             mode, found = image.mode, image.size[::-1]
+            if mode not in ("L", "P", "RGB", "RGBA"):
+                raise InputError(f"{path}: mode {mode}; expected colours, a palette or 8-bit grey")
+            if found != size:  # told by the header alone, before a large one is decoded
+                raise InputError(f"{path}: size {found}; expected {size} of its image")
             pixels = np.array(image if mode == "L" else image.convert("RGBA"))
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable PNG: {error}") from error
-    if mode not in ("L", "P", "RGB", "RGBA"):
-        raise InputError(f"{path}: mode {mode}; expected colours, a palette or 8-bit grey")
-    if found != size:
-        raise InputError(f"{path}: size {found}; expected {size} of its image")
     if mode == "L":
         return _known_values(path, pixels, table)
     return _labels_of_colours(path, pixels, table)

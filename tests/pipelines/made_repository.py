@@ -43,6 +43,7 @@ class MadeRepository:
         (root / ".dvc/config").write_text(
             "[core]\n    analytics = false\n    check_update = false\n"
         )
+        (root / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
         (root / ".gitignore").write_text("/.dvc/cache\n/.dvc/tmp\n/.seedmask\n/data\n")
         (root / "params.yaml").write_text("dataset:\n  root: data/photographs\n")
         self.git("init", "-q")

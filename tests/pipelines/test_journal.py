@@ -13,6 +13,7 @@ from pipelines.journal import (
     Code,
     Entry,
     keep_run,
+    last_failure,
     last_seconds,
     read_code,
     read_runs,
@@ -156,7 +157,7 @@ def test_outside_of_git_there_is_no_commit(tmp_path: Path) -> None:
     assert read_code(tmp_path) == Code(None, False)
 
 
-def test_runs_note_what_they_made_and_what_they_restored(mini: MiniRepository) -> None:
+def test_runs_note_what_they_made_what_they_restored_and_what_failed(mini: MiniRepository) -> None:
     assert mini.run("run", "left", "--local")[0] == 0
     first = read_revision(mini.root).stages["left"].outs
     mini.set("left", "value", 2)
@@ -175,4 +176,9 @@ def test_runs_note_what_they_made_and_what_they_restored(mini: MiniRepository) -
     assert last_seconds(mini.root, "left") == runs[1].seconds
     mini.set("left", "fail", "true")
     assert mini.run("run", "left", "--local")[0] == 1
-    assert len(read_runs(mini.root, "left")) == 3
+    *before, failed = read_runs(mini.root, "left")
+    assert before == runs
+    assert (failed.outcome, failed.reason, failed.outs) == (Outcome.FAILED, "exit code 255", {})
+    assert any("left was told to fail" in line for line in failed.tail)
+    assert last_failure(mini.root, "left") == failed
+    assert last_seconds(mini.root, "left") == runs[1].seconds

@@ -60,29 +60,72 @@ function setUpMissing() {
   }, true);
 }
 
-// What a run would do with each stage; asking DVC takes a moment, so it comes after the page.
-async function setUpStates() {
+// Where each stage stands; asking DVC takes a moment, so it comes after the page. What runs is asked
+// for all the time, which is cheap; when a stage has ended, its card and row are fetched anew.
+const BUSY = 2000, IDLE = 5000; // milliseconds
+
+function setUpStates() {
   if (!$("[data-states]")) return;
-  const answer = await fetch("/states");
-  if (!answer.ok) return;
-  const found = await answer.json();
-  const known = new Set($$("[data-state]").map((cell) => cell.dataset.state));
-  for (const { name, state, reason } of found) {
-    const kind = state.replace(" ", "-");
-    for (const dot of $$(".dot")) {
-      if (dot.dataset.stage !== name) continue;
-      dot.classList.add(kind);
-      dot.append(Object.assign(document.createElementNS("http://www.w3.org/2000/svg", "title"), { textContent: `${state} ${reason}` }));
+  let plan = new Map();
+  let running = new Map();
+  let seen = null;
+
+  const paint = () => {
+    const of = (name) => (running.has(name) ? ["running", running.get(name)] : plan.get(name));
+    for (const dot of $$("#stages .dot")) {
+      const [state, reason] = of(dot.dataset.stage) ?? ["", ""];
+      dot.setAttribute("class", `dot ${state.replace(" ", "-")}`);
+      const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+      title.textContent = `${dot.dataset.stage}: ${state} ${reason}`;
+      dot.replaceChildren(...(state ? [title] : []));
     }
     for (const cell of $$("[data-state]")) {
-      if (cell.dataset.state !== name) continue;
-      cell.classList.add(kind);
-      cell.textContent = state;
-      if (reason) cell.after(element("span", "soft", ` ${reason}`));
+      const [state, reason] = of(cell.dataset.state) ?? ["", ""];
+      cell.className = `state ${state.replace(" ", "-")}`;
+      cell.replaceChildren(state, ...(reason && reason !== state ? [element("span", "soft", ` ${reason}`)] : []));
     }
-  }
-  const never = found.filter(({ name }) => !known.has(name)).map(({ name }) => name);
-  if (never.length) $("#pending").textContent = `Never run: ${never.join(", ")}`;
+    for (const card of $$(".card")) {
+      const states = $$(".dot", card).map((dot) => of(dot.dataset.stage)?.[0]);
+      for (const state of ["running", "failed"]) card.classList.toggle(state, states.includes(state));
+    }
+    if (plan.size || running.size) $("#running").replaceChildren(...[...running].map(([name, text]) => element("span", "", element("b", "", name), ` ${text}`)));
+  };
+
+  const ask = async (path) => {
+    const answer = await fetch(path);
+    if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+    return answer;
+  };
+
+  const refresh = async () => {
+    const text = await (await ask(location)).text();
+    const fresh = $("#stages", new DOMParser().parseFromString(text, "text/html"));
+    const focused = document.activeElement?.getAttribute("href");
+    if (fresh) $("#stages").replaceWith(fresh);
+    if (focused) $$("#stages a").find((link) => link.getAttribute("href") === focused)?.focus();
+    setUpGraph();
+  };
+
+  const look = async () => {
+    try {
+      if (!document.hidden) {
+        const found = await (await ask("/activity")).json();
+        running = new Map(Object.entries(found.running));
+        const now = JSON.stringify([found.recorded, Object.keys(found.running)]);
+        paint();
+        if (now !== seen) {
+          if (seen !== null) await refresh();
+          seen = now;
+          plan = new Map((await (await ask("/states")).json()).map(({ name, state, reason }) => [name, [state, reason]]));
+          paint();
+        }
+      }
+    } catch (error) {
+      seen ??= ""; // the server is away, or DVC was writing; the next look asks again
+    }
+    setTimeout(look, running.size ? BUSY : IDLE);
+  };
+  look();
 }
 
 // Links of the card under the pointer stand out.
@@ -321,6 +364,21 @@ function setUpComparison() {
   ranking.read(address("/compare/scores", { layer, first, second }));
 }
 
+// The boxes of an image as frames over its pictures, the one that is filled least above the others.
+function frames([width, height], boxes, worst) {
+  const drawn = (tag, values) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(values)) made.setAttribute(name, value);
+    return made;
+  };
+  const svg = drawn("svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": true });
+  const frame = ({ colour, corners: [x0, y0, x1, y1] }, kind) =>
+    drawn("rect", { class: kind, x: x0, y: y0, width: x1 - x0, height: y1 - y0, stroke: colour });
+  svg.append(...boxes.filter((box) => box !== worst).map((box) => frame(box, "box")));
+  if (worst) svg.append(frame(worst, "under"), frame(worst, "box worst"));
+  return svg;
+}
+
 const KEYS = { 1: "good", 2: "bad", 3: "to-correct", 0: null };
 
 function setUpReview() {
@@ -359,6 +417,13 @@ function setUpReview() {
     facts.append(element("div", "", `disagree ${percent(found.disagreement)}`));
     facts.append(element("div", "", `unsure ${percent(found.entropy)}`));
     facts.append(element("div", "", `box not filled ${percent(found.unfilled)}`));
+    const boxes = found.boxes ?? [];
+    const worst = boxes.find((box) => box.unfilled !== null && box.unfilled > 0 && box.unfilled === found.unfilled) ?? null;
+    if (worst) {
+      const chip = element("i", "chip");
+      chip.style.background = worst.colour;
+      facts.append(element("div", "soft", "worst box: ", chip, worst.name));
+    }
     if (stale.has(id)) facts.append(element("div", "other", "the labels have changed since the mark"));
     const buttons = element("div", "marks");
     for (const verdict of ["good", "bad", "to-correct"]) {
@@ -371,7 +436,9 @@ function setUpReview() {
     facts.append(buttons);
     const shot = address("/photograph", { id, rev, side: 400 });
     const over = (name) => (name ? address("/layer", { name, id, rev, side: 400 }) : null);
-    row.append(picture(shot, over(layer)), picture(shot, over(seeds)), picture(shot, null));
+    const pictures = [picture(shot, over(layer)), picture(shot, over(seeds)), picture(shot, null)];
+    for (const shown of found.size ? [pictures[0], pictures[2]] : []) shown.append(frames(found.size, boxes, worst));
+    row.append(...pictures);
     paint(row);
     return row;
   };
@@ -396,6 +463,7 @@ function setUpReview() {
       rows[to].classList.add("there");
       rows[to].scrollIntoView({ block: "nearest" });
     };
+    if (event.key === "b") place.classList.toggle("unframed");
     if (event.key === "j") go(at + 1);
     if (event.key === "k") go(Math.max(at - 1, 0));
     if (event.key in KEYS && rows[at]) {

@@ -14,7 +14,7 @@ from pipelines.look.objects import Objects
 from pipelines.look.revisions import read_revision
 from pipelines.review.marks import Marks
 from stages.io.pictures import label_layer
-from tests.pipelines.album import HOSTILE, IMAGES, labels_of, make_album
+from tests.pipelines.album import HOSTILE, IMAGES, NAMES, labels_of, make_album
 from tests.pipelines.made_repository import MadeRepository
 
 Album = tuple[MadeRepository, list[str]]
@@ -274,3 +274,22 @@ def test_looking_writes_nothing_below_data_and_checks_nothing_out(
     root = album[0].root
     assert not (root / "data").exists()
     assert album[0].git("status", "--porcelain") == ""
+
+
+def test_the_review_has_the_boxes_and_how_far_each_is_filled(own_album: Album) -> None:
+    root = own_album[0].root
+    catalogue = Catalogue(Objects(root), read_revision(root))
+    with client_of(own_album) as client:
+        text = client.get("/review/doubts").text
+    rows = {row["image_id"]: row for row in map(json.loads, text.splitlines())}
+    assert sorted(rows) == IMAGES
+    for number in (0, 1, 8):
+        row = rows[IMAGES[number]]
+        (box,) = row["boxes"]
+        assert row["size"] == [32, 24]
+        assert (box["name"], box["corners"]) == (NAMES[0], [3.0, 4.0, 14.0, 15.0])
+        assert box["colour"] == "#{:02x}{:02x}{:02x}".format(*catalogue.colours[1])
+        inside = labels_of(number, 1)[4:15, 3:14] == 1
+        places = np.argwhere(inside)
+        filled = np.prod(np.ptp(places, axis=0) + 1) / inside.size if len(places) else 0
+        assert box["unfilled"] == row["unfilled"] == pytest.approx(100 * (1 - filled))

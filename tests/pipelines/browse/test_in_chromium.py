@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from pipelines.journal import FOLDER, Code, keep_run
 from pipelines.look.layers import Catalogue
 from pipelines.look.objects import Objects
 from pipelines.look.revisions import read_revision
+from pipelines.result import Outcome, Result
 from pipelines.review.marks import Marks
 from stages.io.pictures import label_layer
+from stages.io.progress import announced
 from tests.pipelines.album import IMAGES, labels_of, make_album
 from tests.pipelines.page import serving
 
@@ -147,6 +150,66 @@ def test_the_graph_tells_what_a_run_would_do(tab: Tab) -> None:
     assert page.locator(".card").count() == 7
     page.locator(".card", has_text="crf_refine").locator("a").first.click()
     page.wait_for_url("**/stage?name=crf_refine%40a2gnn")
+
+
+def test_what_runs_and_what_failed_is_seen_as_it_happens(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tab.site.root
+    monkeypatch.chdir(root)
+    tail = ("<b>out</b> of memory",)
+    with announced("graph_build"):
+        page = tab.go("/")
+        page.wait_for_selector(".card.running .dot.running[data-stage=graph_build]")
+        assert page.locator("#running").inner_text() == "graph_build running"
+        page.locator(".card", has_text="classifier_infer").locator("a").focus()
+        page.evaluate("document.querySelector('#stages').dataset.old = 'yes'")
+    keep_run(
+        root, Result("graph_build", Outcome.FAILED, 3, "exit code 1", tail), (), Code(None, False)
+    )
+    page.wait_for_selector(".card.failed .dot.failed[data-stage=graph_build]")
+    page.wait_for_selector(".state.failed[data-state=graph_build]")
+    assert page.locator("#running").inner_text() == ""
+    assert page.locator("#stages[data-old]").count() == 0, "the numbers are fetched anew"
+    focused = page.evaluate("document.activeElement.getAttribute('href')")
+    assert focused == "/stage?name=classifier_infer", "the keyboard stays where it was"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/stage?name=classifier_infer")
+    page = tab.go("/stage?name=graph_build")
+    assert "exit code 1" in page.locator(".notice.failed").inner_text()
+    assert page.locator(".notice.failed pre").inner_text() == tail[0]
+    (root / FOLDER / "graph_build.jsonl").unlink()
+
+
+def test_the_graph_has_a_legend_of_every_colour_in_it(tab: Tab) -> None:
+    page = tab.go("/")
+    page.wait_for_selector(".state.must-run")
+    named = page.locator(".states b").all_inner_texts()
+    shown = page.evaluate(
+        "[...document.querySelectorAll('.dot[data-stage]')].map(d => d.className.baseVal.slice(4))"
+    )
+    assert {text.replace(" ", "-") for text in named} >= set(shown)
+
+
+def test_the_review_frames_the_boxes_and_b_takes_the_frames_away(tab: Tab) -> None:
+    page = tab.go("/review")
+    page.wait_for_selector("body[data-ready]")
+    row = page.locator(".row:not(.head)").first
+    assert row.locator("svg.boxes").count() == 2, "over the labels and over the photograph"
+    worst = row.locator(".worst").first
+    assert [worst.get_attribute(name) for name in ("x", "y", "width", "height")] == [
+        "3", "4", "11", "11"
+    ]  # fmt: skip
+    photograph, frame = row.locator(".picture").first.bounding_box(), worst.bounding_box()
+    assert photograph is not None
+    assert frame is not None
+    assert frame["x"] - photograph["x"] == pytest.approx(3 / 32 * photograph["width"], abs=5)
+    assert frame["height"] == pytest.approx(11 / 24 * photograph["height"], abs=9)
+    assert "worst box: <b>cat</b>" in row.inner_text()
+    page.keyboard.press("b")
+    assert worst.is_hidden()
+    page.keyboard.press("b")
+    assert worst.is_visible()
 
 
 def test_a_click_on_a_graph_asks_for_the_affinities_there(tab: Tab) -> None:

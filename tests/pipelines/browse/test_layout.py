@@ -1,7 +1,12 @@
-from itertools import pairwise
+import re
+from itertools import combinations, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.browse.layout import draw_graph
-from pipelines.look.revisions import Record
+from pipelines.look.revisions import Record, upstream
 
 
 def record(name: str, out: str, *deps: str) -> Record:
@@ -58,3 +63,79 @@ def test_groups_that_read_one_another_end() -> None:
     )
     assert {card.group for card in draw_graph(circle).cards} == {"a", "b"}
     assert draw_graph({}).cards == ()
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> dict[str, Record]:
+    """Stages, some of them members of a group, that read any of those before them."""
+    found: list[Record] = []
+    for number in range(draw(st.integers(1, 14))):
+        members = draw(st.integers(1, 4))
+        others = [out for other in found for out in other.outs]
+        chosen = (
+            st.lists(st.sampled_from(others), max_size=4, unique=True) if others else st.just([])
+        )
+        group = []
+        for member in range(members):
+            name = f"s{number}@{member}" if members > 1 else f"s{number}"
+            group.append(record(name, f"data/{name}", *draw(chosen)))
+        found += group
+    return stages(*found)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(graphs())
+def test_no_line_passes_behind_a_card(graph: dict[str, Record]) -> None:
+    picture = draw_graph(graph)
+    for link in picture.links:
+        for x, y in points(link.path):
+            assert 0 <= x <= picture.width
+            for card in picture.cards:
+                inside = card.x < x < card.x + 208 and card.y + 0.5 < y < card.y + card.height - 0.5
+                assert not inside, (link, card)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(graphs())
+def test_no_two_cards_overlap_and_every_reading_has_its_line(graph: dict[str, Record]) -> None:
+    picture = draw_graph(graph)
+    for first, second in combinations(picture.cards, 2):
+        beside = first.x + 208 <= second.x or second.x + 208 <= first.x
+        assert beside or first.y + first.height < second.y or second.y + second.height < first.y
+    expected = {
+        (other.partition("@")[0], name.partition("@")[0])
+        for name, above in upstream(graph).items()
+        for other in above
+    }
+    assert {(link.start, link.end) for link in picture.links} == expected
+    places = {card.group: card for card in picture.cards}
+    for link in picture.links:
+        first, *_, last = points(link.path)
+        start, end = places[link.start], places[link.end]
+        assert first == pytest.approx((start.x + 104, start.y + start.height), abs=1)
+        assert last == pytest.approx((end.x + 104, end.y), abs=1)
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    """Along an SVG path of M, V and C."""
+    found: list[tuple[float, float]] = []
+    for letter, text in re.findall(r"([MVC])([^MVC]*)", path):
+        numbers = [float(number) for number in text.split()]
+        if letter == "M":
+            found.append((numbers[0], numbers[1]))
+            continue
+        x, y = found[-1]
+        if letter == "V":
+            corners = [(x, y), (x, y), (x, numbers[0]), (x, numbers[0])]
+        else:
+            corners = [(x, y), *zip(numbers[::2], numbers[1::2], strict=True)]
+        for step in range(1, 21):
+            t = step / 20
+            shares = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
+            found.append(
+                (
+                    sum(share * at[0] for share, at in zip(shares, corners, strict=True)),
+                    sum(share * at[1] for share, at in zip(shares, corners, strict=True)),
+                )
+            )
+    return found

@@ -13,6 +13,7 @@ from pipelines.review.doubt import (
     Doubt,
     disagreement,
     doubt,
+    doubt_of_files,
     entropy,
     final_layer,
     unfilled,
@@ -61,9 +62,11 @@ def test_unfilled_is_that_of_the_reference(labels: np.ndarray, found: list[tuple
         (label, min(x), min(y), max(x), max(y))
         for label, x, y in ((label, (x0, x1), (y0, y1)) for label, x0, y0, x1, y1 in found)
     ]
-    boxes = [Box(*box) for box in ordered]
-    expected = reference.unfilled(labels, ordered)
-    assert unfilled(labels, boxes) == (None if expected is None else pytest.approx(expected))
+    for box in ordered:
+        expected = reference.unfilled(labels, [box])
+        assert unfilled(labels, Box(*box)) == (
+            None if expected is None else pytest.approx(expected)
+        )
 
 
 def test_only_pixels_that_all_know_are_held_against_one_another() -> None:
@@ -79,13 +82,20 @@ def test_even_odds_are_the_largest_entropy_and_certainty_none() -> None:
     assert entropy(certain) == 0
 
 
-def test_the_box_that_is_filled_least_counts() -> None:
-    labels = plain("aa..", "....", "...b", "...b")
+def test_the_box_that_is_filled_least_counts(tmp_path: Path) -> None:
+    final = tmp_path / "final.png"
+    final.write_bytes(encode_label_map(plain("aa..", "....", "...b", "...b")))
     full, half, empty = Box(1, 0, 0, 2, 1), Box(2, 2, 2, 4, 4), Box(2, 0, 0, 2, 2)
-    assert unfilled(labels, [full]) == 0
-    assert unfilled(labels, [full, half]) == 50
-    assert unfilled(labels, [full, empty, half]) == 100
-    assert unfilled(labels, []) is None
+    outside = Box(1, 90, 90, 99, 99)
+    for boxes, shares, worst in (
+        ([full], (0,), 0),
+        ([full, half], (0, 50), 50),
+        ([full, empty, outside, half], (0, 100, None, 50), 100),
+        ([outside], (None,), None),
+        ([], (), None),
+    ):
+        found = doubt_of_files("a", [], None, final, boxes)
+        assert (found.boxes, found.unfilled) == (shares, worst)
 
 
 def scores(probability: float) -> bytes:

@@ -1,5 +1,6 @@
 import io
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,72 @@ def test_a_folder_of_somebody_else_is_left_alone(
     with pytest.raises(InputError, match=r"beach.jpg: not a folder"):
         export(repository, holiday / "beach.jpg")
     assert [path.name for path in holiday.iterdir()] == ["beach.jpg"]
+
+
+PLACES = (
+    "JPEGImages",
+    "SegmentationClass",
+    "SegmentationObject",
+    "ImageSets",
+    "ImageSets/Segmentation",
+    ".exported",
+    "labelmap.txt",
+    "SegmentationClass/cat.png",
+    "SegmentationClass/dog.png",
+    ".exported/cat.png",
+    "JPEGImages/dog.jpg",
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+@pytest.mark.parametrize("place", PLACES)
+def test_what_leads_out_of_the_folder_is_refused(
+    repository: MadeRepository, tmp_path: Path, place: str, kind: str
+) -> None:
+    folder, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    export(repository, folder, "cat")
+    edit(folder, "cat", slice(0, 2), GREEN)
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        path.rename(elsewhere)
+    elif path.exists():
+        path.rename(tmp_path / "elsewhere.png")
+        elsewhere = tmp_path / "elsewhere.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(elsewhere if kind == "link" else tmp_path / "nowhere")
+    before = contents(tmp_path)
+    expected = "no plain file" if kind == "pipe" else "a link"
+    told = []
+    for act in (
+        lambda: export(repository, folder, "dog"),
+        lambda: import_folder(repository.root, catalogue(repository), folder),
+    ):
+        with pytest.raises(InputError) as error:
+            act()
+        told.append(str(error.value))
+    assert contents(tmp_path) == before
+    assert f"{path}: {expected}; expected only files and folders in {folder}" in told
+    assert corrections(repository) == []
+
+
+def test_a_huge_mask_is_refused_before_it_is_decoded(
+    repository: MadeRepository, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    export(repository, folder, "cat")
+    Image.new("P", (9_400, 9_400)).save(folder / "SegmentationClass/dog.png")
+    began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"size \(9400, 9400\); expected \(6, 8\) of its image"):
+        import_folder(repository.root, catalogue(repository), folder)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began
+    assert grown < 200_000, "KiB; its pixels in colours are 353 MB"
 
 
 def test_an_image_without_labels_is_not_exported(
