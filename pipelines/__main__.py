@@ -54,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     pipelines.review.commands.add_parsers(commands)
 
-    deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
-    deps.add_argument("--fix", action="store_true", help="write them")
-
     pipelines.look.commands.add_parsers(commands)
 
     arguments = parser.parse_args(argv)
@@ -73,11 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return use_command(arguments.preset, arguments.override)
         if arguments.command in ("freeze", "unfreeze"):
             return freeze_command(arguments.stage, frozen=arguments.command == "freeze")
-        if arguments.command == "memo":
-            if arguments.kind == "gc":
-                return sweep_command(arguments.days, arguments.gigabytes)
-            return verify_command(arguments.target, arguments.share)
-        return deps_command(fix=arguments.fix)
+        if arguments.kind == "gc":
+            return sweep_command(arguments.days, arguments.gigabytes)
+        return verify_command(arguments.target, arguments.share)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
@@ -182,15 +177,6 @@ def verify_command(targets: Sequence[str], share: float) -> int:
     from pipelines.memo import verify
 
     return 0 if verify(ROOT, targets, share) else 1
-
-
-def deps_command(*, fix: bool) -> int:
-    """`deps`: list the differences, or mend them; 1 when some remain."""
-    from pipelines.deps import check_deps, fix_deps
-
-    for line in fix_deps(ROOT) if fix else check_deps(ROOT):
-        print(line)
-    return 1 if check_deps(ROOT) else 0
 
 
 def _positive(text: str) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipelines.deps import check_deps
 from ruamel.yaml import YAML
 
-from pipelines.deps import check_deps
 from stages.io.closure import import_closure
 from tests.graph import Node, look_up, overlap, read_nodes
 

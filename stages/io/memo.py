@@ -12,26 +12,19 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from stages.io.closure import import_closure
+from stages.io.closure import stage_libraries, stage_modules
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "opencv-python-headless",
-    "pydensecrf2",
-    "scikit-image",
-    "pillow",
-)
 FOLDER = Path(".seedmask/memo")
+#: Where the code lies that runs here.
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -48,12 +41,13 @@ class Outcome:
 
 
 def code_digest(stage: str) -> str:
-    """Hash of the stage's import closure and of the libraries' versions."""
+    """Hash of all code that the stage runs: our modules, and the libraries as installed."""
     digest = hashlib.sha256()
-    for path in import_closure(f"stages.{stage}", Path()):
-        digest.update(str(path).encode() + b"\0" + path.read_bytes() + b"\0")
-    for library in LIBRARIES:
-        digest.update(f"{library}=={version(library)}\n".encode())
+    for path, module in stage_modules(stage, ROOT).items():
+        digest.update(f"{path} {module}\n".encode())
+    for library in stage_libraries(stage, ROOT):
+        with suppress(PackageNotFoundError):  # optional, and nobody installed it
+            digest.update(f"{library}=={version(library)}\n".encode())
     return digest.hexdigest()
 
 
