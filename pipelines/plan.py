@@ -295,13 +295,13 @@ def _kept_outputs(
     try:
         for dep in stage.deps:
             known = hashes.get(dep.fs_path) or _known_folder(dep, fingerprints)
-            if known is not None:
-                dep.meta, dep.hash_info = Meta(), known
-            elif _is_code(dep) and foreseen is not None:
+            if _is_code(dep) and foreseen is not None:
                 entries = {name: dict(foreseen.get(name, {})) for name in dep.params}
                 dep.hash_info = HashInfo("params", entries)  # type: ignore[arg-type]
             elif isinstance(dep, ParamsDependency):
                 dep.hash_info = dep.get_hash()
+            elif known is not None:
+                dep.meta, dep.hash_info = Meta(), known
             else:  # the old meta would bring the old hash with it
                 dep.meta, dep.hash_info = dep._get_hash_meta()
     except (DvcException, OSError):  # an input is not there yet

@@ -228,9 +228,8 @@ def _code_line(objects: Objects, revision: Revision, path: str) -> str | None:
     if not readers:
         return None
     md5 = _file_hashes(objects, revision).get(path)
-    known = "" if md5 is None else f"md5 {md5}; on the disk: "
-    state = "" if md5 is None else f"{_state(objects.root, path, {path: md5})}; "
-    return f"source code; {known}{state}run by {', '.join(readers)}"
+    state = "" if md5 is None else f", md5 {md5}, {_state(objects.root, path, {path: md5})}"
+    return f"source code{state}; read by {', '.join(readers)}"
 
 
 def _file_hashes(objects: Objects, revision: Revision) -> dict[str, str]:
