@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from dvc.config import Config
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
@@ -130,6 +131,6 @@ def _is_lock_file(path: Path) -> bool:
 
 def _is_dvc(pid: int) -> bool:
     try:
-        return b"dvc" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        return any("dvc" in word for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
         return False
