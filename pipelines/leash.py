@@ -2,8 +2,8 @@
 
 `python leash.py COMMAND...`, started in a session of its own, learns when its starter dies, even by
 SIGKILL (from the kernel on Linux, elsewhere by looking twice a second), and then kills its whole
-process group: the command, what it started, and itself. It also ends the group when the command ends by a signal, so that DVC's death does not
-leave the stage behind, writing.
+process group: the command, what it started, and itself. It also ends the group when the command
+ends by a signal, so that DVC's death does not leave the stage behind, writing.
 """
 
 import ctypes
