@@ -7,6 +7,7 @@ public code pads labels with 0 there, which makes them background).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from models.backbones import Backbone, cell_features
+from models.backbones import Backbone, build_backbone, cell_features
 
 Offset = tuple[int, int]
 UNKNOWN = 255
@@ -260,6 +261,39 @@ class AffinityNet(nn.Module):
         """RGB in [0, 1] (B, 3, H, W) -> the taps and F_A, on the cells of the image."""
         taps = cell_features(self.backbone, images)
         return taps, self.head(taps)
+
+
+@dataclass(frozen=True)
+class AffinitySpec:
+    """What an affinity CNN is made of, and the window it was trained with.
+
+    Attributes:
+        backbone: a name of models.backbones.
+        width: channel multiplier.
+        output_stride: pixels per cell.
+        reduced: as for `AffinityHead`.
+        radius: of the window, cells.
+        window: as for `window_offsets`.
+    """
+
+    backbone: str
+    width: float
+    output_stride: int
+    reduced: tuple[int, ...]
+    radius: int
+    window: Literal["disc", "square"]
+
+    def build(self) -> AffinityNet:
+        """The network with random weights.
+
+        Raises:
+            ValueError: as `build_backbone`, or `reduced` has another length than the taps.
+        """
+        backbone = build_backbone(self.backbone, output_stride=self.output_stride, width=self.width)
+        if len(self.reduced) != len(backbone.channels):
+            expected = f"expected {len(backbone.channels)} numbers"
+            raise ValueError(f"reduced: {expected}, found {list(self.reduced)}")
+        return AffinityNet(backbone, self.reduced)
 
 
 def graph_edges(features: Tensor, offsets: Sequence[Offset], threshold: float) -> Tensor:

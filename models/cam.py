@@ -4,6 +4,8 @@ Global average pooling over the deepest features, then a linear layer without bi
 applied to every cell, is a map of the evidence for each category.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,12 +38,29 @@ class CamClassifier(nn.Module):
         return self.head(self.dropout(cell_features(self.backbone, images)[2]))  # type: ignore[no-any-return]
 
 
-def build_classifier(
-    *, backbone: str, width: float, output_stride: int, categories: int, dropout: float = 0.5
-) -> CamClassifier:
-    """A classifier with random weights from plain values; arguments as `build_backbone`."""
-    built = build_backbone(backbone, output_stride=output_stride, width=width)
-    return CamClassifier(built, categories, dropout=dropout)
+@dataclass(frozen=True)
+class ClassifierSpec:
+    """What a classifier is made of.
+
+    Attributes:
+        method: "cam".
+        backbone: a name of models.backbones.
+        width: channel multiplier.
+        output_stride: pixels per feature. Dilation changes where the kernels look, not the
+            weights: they serve at either stride.
+        categories: the label value of each logit, ascending.
+    """
+
+    method: str
+    backbone: str
+    width: float
+    output_stride: int
+    categories: tuple[int, ...]
+
+    def build(self, *, dropout: float = 0.5) -> CamClassifier:
+        """The network with random weights; raises as `build_backbone`."""
+        built = build_backbone(self.backbone, output_stride=self.output_stride, width=self.width)
+        return CamClassifier(built, len(self.categories), dropout=dropout)
 
 
 def tag_loss(logits: Tensor, tags: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ the image (models/backbones.py) and are interpolated to its pixels, cell centres
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from models.backbones import Backbone, cell_features
+from models.backbones import Backbone, build_backbone, cell_features
 
 UNKNOWN = 255
 
@@ -83,6 +84,35 @@ class DeepLab(nn.Module):
         cells = self.head(cell_features(self.backbone, images)[-1])
         height, width = images.shape[-2:]
         return scores_to_pixels(cells, (height, width), self.backbone.output_stride)
+
+
+@dataclass(frozen=True)
+class DeepLabSpec:
+    """What a DeepLab is made of.
+
+    Attributes:
+        backbone: a name of models.backbones.
+        width: channel multiplier.
+        output_stride: pixels per cell.
+        classes: label values, background included.
+        head: as `Head` has its kind.
+        channels: as `Head`.
+        rates: as `Head`.
+    """
+
+    backbone: str
+    width: float
+    output_stride: int
+    classes: int
+    head: Literal["aspp", "largefov"]
+    channels: int
+    rates: tuple[int, ...]
+
+    def build(self) -> DeepLab:
+        """The network with random weights; raises as `build_backbone` and `largefov_head`."""
+        backbone = build_backbone(self.backbone, output_stride=self.output_stride, width=self.width)
+        head = Head(self.head, self.channels, self.rates)
+        return DeepLab(backbone, classes=self.classes, head=head)
 
 
 def scores_to_pixels(cells: Tensor, size: tuple[int, int], stride: int) -> Tensor:

@@ -65,9 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     pipelines.review.commands.add_parsers(commands)
 
-    deps = commands.add_parser("deps", help="are the .py deps in dvc.yaml what the stages import?")
-    deps.add_argument("--fix", action="store_true", help="write them")
-
     pipelines.look.commands.add_parsers(commands)
 
     arguments = parser.parse_args(argv)
@@ -85,13 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command in ("freeze", "unfreeze"):
             is_frozen = arguments.command == "freeze"
             return freeze_command(arguments.stage, frozen=is_frozen, wait=arguments.wait)
-        if arguments.command == "memo":
-            if arguments.kind == "gc":
-                return sweep_command(arguments.days, arguments.gigabytes)
-            return verify_memo_command(arguments.target, arguments.share)
         if arguments.command == "verify":
             return verify_command(arguments.target, drop=arguments.drop)
-        return deps_command(fix=arguments.fix)
+        if arguments.kind == "gc":
+            return sweep_command(arguments.days, arguments.gigabytes)
+        return verify_memo_command(arguments.target, arguments.share)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
@@ -220,15 +215,6 @@ def verify_command(targets: Sequence[str], *, drop: bool) -> int:
     verified = verify(ROOT, targets, drop=drop)
     print_verified(verified, " ".join(["python -m pipelines verify", *targets]), drop=drop)
     return 1 if verified.bad and not drop else 0
-
-
-def deps_command(*, fix: bool) -> int:
-    """`deps`: list the differences, or mend them; 1 when some remain."""
-    from pipelines.deps import check_deps, fix_deps
-
-    for line in fix_deps(ROOT) if fix else check_deps(ROOT):
-        print(line)
-    return 1 if check_deps(ROOT) else 0
 
 
 def _positive(text: str) -> int:

@@ -29,6 +29,8 @@ def declared_stages(root: Path) -> dict[str, Record]:
                         if not isinstance(dep, ParamsDependency)
                     },
                     {},
+                    {},
+                    {},
                     {str(out.def_path): "" for out in stage.outs},
                     0,
                 )

@@ -54,7 +54,8 @@ def check_sections(root: Path) -> dict[str, Any]:
         if name not in sections:
             raise InputError(f"{file}: section {name!r} is missing")
         for key in stage.get("do", stage).get("params", []):
-            _look_up(sections, str(key), file)
+            if isinstance(key, str):  # else of another file than params.yaml
+                _look_up(sections, key, file)
     return sections
 
 

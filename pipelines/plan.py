@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from pipelines.dvc_private import refuse_damaged_lists
 from pipelines.fingerprints import Fingerprints
 from pipelines.needs import lack, resolve_needs, split_need
+from stages.io.closure import CLOSURES, all_closures
 from stages.io.errors import InputError
 from stages.io.pretrained import lacking_weights
 
@@ -168,8 +169,9 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
     order = list(_ordered(chosen, upstream))
     fingerprints = Fingerprints(root, Path(repo.cache.local.path))
     with repo.lock:
-        changes = {name: _changes(stages[name], fingerprints) for name in order}
-        kept = _restorable(repo, stages, order, upstream, changes, fingerprints)
+        foreseen = _foreseen_code(root, stages.values(), fingerprints)
+        changes = {name: _changes(stages[name], fingerprints, foreseen) for name in order}
+        kept = _restorable(repo, stages, order, upstream, changes, fingerprints, foreseen)
     fingerprints.save()
     recorded = _recorded(root / "dvc.lock")
     produced = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
@@ -184,6 +186,8 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         missing = [*_not_pulled(graph.successors(stages[name]), root)]
         missing += [f"{_short(path, root)} is missing" for path in absent]
         pending = [other for other in above if steps[other].state is not State.UNCHANGED]
+        # What the stage that reads the code will write is known, and compared already.
+        waited = [other for other in pending if not _makes(stages[other], root / CLOSURES)]
         blocked = [other for other in pending if steps[other].state is State.BLOCKED]
         source = steps.get(makers.get(split_need(needs[name])[0], ""))
         lacking = "" if source and source.state is not State.UNCHANGED else lack(root, needs[name])
@@ -194,7 +198,7 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         elif blocked:
             reason = _missing_weights(stages[name], root) or f"needs {blocked[0]}"
             steps[name] = Step(name, above, State.BLOCKED, reason)
-        elif name in recorded and not changes[name] and not pending:
+        elif name in recorded and not changes[name] and not waited:
             steps[name] = Step(name, above, State.UNCHANGED)
         elif name in kept:
             why = explain(changes[name]) if name in recorded else ""
@@ -206,7 +210,7 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
         elif changes[name]:
             steps[name] = Step(name, above, State.MUST_RUN, explain(changes[name]))
         else:
-            steps[name] = Step(name, above, State.WAITING, f"after {', '.join(pending)}")
+            steps[name] = Step(name, above, State.WAITING, f"after {', '.join(waited)}")
     described = (
         replace(
             step,
@@ -248,20 +252,61 @@ def _name(stage: Any) -> str:
     return str(getattr(stage, "name", None) or stage.addressing)
 
 
-def _changes(stage: Any, fingerprints: Fingerprints) -> list[Any]:
+Closures = Mapping[str, Mapping[str, str]]
+
+
+def _foreseen_code(
+    root: Path, stages: Iterable[Any], fingerprints: Fingerprints
+) -> Closures | None:
+    """What the stage that reads the code would write now; None where the file says so already.
+
+    So an edit of the code is seen before that stage has run, and reaches only those it concerns.
+    """
+    makers = [stage for stage in stages if _makes(stage, root / CLOSURES)]
+    if not makers or not _changes(makers[0], fingerprints, None):
+        return None
+    return all_closures(root)
+
+
+def _makes(stage: Any, path: Path) -> bool:
+    return any(Path(out.fs_path) == path.resolve() for out in stage.outs)
+
+
+def _changes(stage: Any, fingerprints: Fingerprints, foreseen: Closures | None) -> list[Any]:
     """The entries of `Stage.status` of DVC 3.67; empty when the stage is up to date."""
     found: list[Any] = []
     for kind, entries in (
         ("changed deps", [] if stage.frozen else stage.deps),
         ("changed outs", stage.outs),
     ):
-        states = {
-            path: state for out in entries for path, state in fingerprints.status(out).items()
-        }
+        states: dict[str, Any] = {}
+        for out in entries:
+            if _is_code(out):
+                states |= _changed_code(out, foreseen)
+            else:
+                states |= fingerprints.status(out)
         if states:
             found.append({kind: states})
     stage._status_always_changed(found)
     stage._status_stage(found)
+    return found
+
+
+def _is_code(dep: Any) -> bool:
+    return isinstance(dep, ParamsDependency) and Path(dep.fs_path).match(str(CLOSURES))
+
+
+def _changed_code(dep: ParamsDependency, foreseen: Closures | None) -> dict[str, str]:
+    """The modules and libraries of a stage that are not as recorded."""
+    recorded = dep.hash_info.value or {}
+    current = dep.read_params() if foreseen is None else foreseen
+    found = {}
+    for stage in dep.params:
+        before, after = recorded.get(stage, {}), current.get(stage, {})
+        for name in dict.fromkeys([*after, *before]):
+            if before.get(name) != after.get(name):
+                state = "modified" if name in before and name in after else "new"
+                found[name] = state if name in after else "no longer imported"
     return found
 
 
@@ -272,20 +317,21 @@ def _restorable(
     upstream: Mapping[str, Sequence[str]],
     changes: Mapping[str, Sequence[Any]],
     fingerprints: Fingerprints,
+    foreseen: Closures | None,
 ) -> set[str]:
     """The stages that DVC would check out of its cache instead of running them.
 
-    Their inputs are on the disk, or are whole outputs of other stages of the set.
+    Their inputs are on the disk, or are whole outputs of other stages of the set, or foreseen.
     """
     settled: set[str] = set()
     restorable: set[str] = set()
     hashes: dict[str, HashInfo] = {}  # of the outputs that would be checked out, by path
     for name in order:
-        above = set(upstream[name])
+        above = {n for n in upstream[name] if not _makes(stages[n], Path(repo.root_dir) / CLOSURES)}
         if not changes[name] and above <= settled:
             settled.add(name)
         elif above <= settled | restorable:
-            kept = _kept_outputs(repo, stages[name], hashes, fingerprints)
+            kept = _kept_outputs(repo, stages[name], hashes, fingerprints, foreseen)
             if kept is not None:
                 hashes |= kept
                 restorable.add(name)
@@ -293,7 +339,11 @@ def _restorable(
 
 
 def _kept_outputs(
-    repo: Repo, stage: Any, hashes: Mapping[str, HashInfo], fingerprints: Fingerprints
+    repo: Repo,
+    stage: Any,
+    hashes: Mapping[str, HashInfo],
+    fingerprints: Fingerprints,
+    foreseen: Closures | None,
 ) -> dict[str, HashInfo] | None:
     """What DVC's cache holds for the stage on its present inputs, by path; None if it must run.
 
@@ -305,10 +355,13 @@ def _kept_outputs(
     try:
         for dep in stage.deps:
             known = hashes.get(dep.fs_path) or _known_folder(dep, fingerprints)
-            if known is not None:
-                dep.meta, dep.hash_info = Meta(), known
+            if _is_code(dep) and foreseen is not None:
+                entries = {name: dict(foreseen.get(name, {})) for name in dep.params}
+                dep.hash_info = HashInfo("params", entries)  # type: ignore[arg-type]
             elif isinstance(dep, ParamsDependency):
                 dep.hash_info = dep.get_hash()
+            elif known is not None:
+                dep.meta, dep.hash_info = Meta(), known
             else:  # the old meta would bring the old hash with it
                 dep.meta, dep.hash_info = dep._get_hash_meta()
     except (DvcException, OSError):  # an input is not there yet

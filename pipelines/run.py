@@ -297,6 +297,8 @@ def _exit_reason(code: int) -> str:
 
 def _end_group_with(leader: int) -> None:
     """When the leash ends, even by SIGKILL, nothing of its group goes on writing."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13; the leash itself is the only guard
+        return
     with suppress(ChildProcessError):
         # WNOWAIT leaves it a zombie, so that its group's number is not given to another.
         os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA, COMPILED_LOCKFILE_SCHEMA
 from dvc.stage.cache import _get_cache_hash
 from ruamel.yaml import YAML
@@ -234,6 +235,6 @@ def _is_lock_file(path: Path) -> bool:
 
 def _is_dvc(pid: int) -> bool:
     try:
-        return b"dvc" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        return any("dvc" in word for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
         return False

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from models.affinity import (
     AffinityNet,
+    AffinitySpec,
     affinity_loss,
     affinity_regularizer,
     gaussian_weights,
@@ -27,17 +28,17 @@ from models.affinity import (
     pairs_within,
     window_offsets,
 )
-from models.backbones import Backbone, build_backbone, cell_features, freeze_batch_norm
+from models.backbones import Backbone, cell_features, freeze_batch_norm
+from models.cam import ClassifierSpec
 from models.fit import parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment, crop_window
 from models.ops.cells import pixels_to_cells
 from models.ops.colours import cell_colours
-from stages.io.checkpoints import save_weights
-from stages.io.classifiers import ClassifierSpec, read_classifier
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.masks import UNKNOWN, LabelMap, read_label_map
+from stages.io.networks import read_network, read_spec, save_network
 from stages.io.progress import counted
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.training import (
@@ -135,8 +136,16 @@ def affinity_train(
     """
     set_training_threads()
     samples = images_of_split(images, root, "train")
-    trained, spec = read_classifier(classifier)
-    network = _network(params, spec, trained.backbone)
+    trained = read_spec(classifier, ClassifierSpec)
+    spec = AffinitySpec(
+        trained.backbone,
+        trained.width,
+        params.output_stride,
+        params.reduced,
+        params.radius,
+        params.window,
+    )
+    network = _network(params, spec, read_network(classifier, trained).backbone)
     stride = network.backbone.output_stride
     pictures = TrainingImages(samples)
     known = [
@@ -180,18 +189,10 @@ def affinity_train(
         counts = {"images": len(samples), "labelled_share": round(float(np.mean(known)), 4)}
         last = {name: round(value, 4) for name, value in curve[-1].items() if name != "epoch"}
         write_json(out / "metrics.json", counts | last)
-        made_of = {
-            "backbone": spec.backbone,
-            "width": spec.width,
-            "output_stride": params.output_stride,
-            "reduced": params.reduced,
-            "radius": params.radius,
-            "window": params.window,
-        }
-        save_weights(out / "weights.pt", network.state_dict(), made_of)
+        save_network(out / "weights.pt", network, spec)
 
 
-def _network(params: Params, spec: ClassifierSpec, trained: Backbone) -> AffinityNet:
+def _network(params: Params, spec: AffinitySpec, trained: Backbone) -> AffinityNet:
     """A new head on the trained backbone at the stride of `params`; its batch norm is frozen.
 
     Raises:
@@ -199,17 +200,12 @@ def _network(params: Params, spec: ClassifierSpec, trained: Backbone) -> Affinit
     """
     torch.manual_seed(params.seed)
     try:
-        backbone = build_backbone(
-            spec.backbone, output_stride=params.output_stride, width=spec.width
-        )
+        network = spec.build()
     except ValueError as error:
         raise InputError(f"affinity_train.{error}") from error
-    backbone.load_state_dict(trained.state_dict(), strict=True)
-    if len(params.reduced) != len(backbone.channels):
-        expected = f"expected {len(backbone.channels)} numbers"
-        raise InputError(f"affinity_train.reduced: {expected}, found {list(params.reduced)}")
-    freeze_batch_norm(backbone)
-    return AffinityNet(backbone, params.reduced).eval()
+    network.backbone.load_state_dict(trained.state_dict(), strict=True)
+    freeze_batch_norm(network.backbone)
+    return network.eval()
 
 
 def _seeds(seeds: Path, sample: ImageFile) -> LabelMap:

@@ -6,6 +6,7 @@ image without tags gets a map without classes. Classes that are not tagged are n
 
 from collections.abc import Callable
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,14 +17,14 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from models.cam import CamClassifier
+from models.cam import CamClassifier, ClassifierSpec
 from models.ops.multiscale import multiscale_cams
-from stages.io.classifiers import ClassifierSpec, read_classifier
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.maps import ScoreMap, encode_score_map
 from stages.io.memo import Outcome
+from stages.io.networks import read_network, read_spec
 from stages.io.parallel import map_images
 from stages.io.samples import ImageFile, images_of_split, tags_by_image
 
@@ -117,7 +118,8 @@ def _class_maps_of(network: CamClassifier, rows: list[int]) -> Callable[[Tensor]
 @cache
 def _read_once(weights: Path, output_stride: int) -> tuple[CamClassifier, ClassifierSpec]:
     """The classifier, read once per process."""
-    return read_classifier(weights, output_stride=output_stride)
+    spec = replace(read_spec(weights, ClassifierSpec), output_stride=output_stride)
+    return read_network(weights, spec), spec
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the training tags themselves are learned.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -15,13 +16,13 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from models.backbones import freeze_batch_norm
-from models.cam import CamClassifier, tag_average_precision, tag_loss
+from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
 from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
-from stages.io.classifiers import ClassifierSpec, save_classifier
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
+from stages.io.networks import save_network
 from stages.io.pretrained import initial_weights, initial_weights_files
 from stages.io.progress import counted
 from stages.io.samples import images_of_split, tags_by_image
@@ -143,7 +144,7 @@ def classifier_train(
             checkpoint=checkpoint,
         )
         logits = _logits(network, pictures)
-        save_classifier(out / "weights.pt", network, spec)
+        save_network(out / "weights.pt", network, spec)
         write_curve(out / "curve.csv", curve)
         metrics = {
             "images": len(files),
@@ -163,7 +164,8 @@ def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
 
 def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
     try:
-        network = spec.build(dropout=params.dropout, output_stride=params.training_stride)
+        training = replace(spec, output_stride=params.training_stride)
+        network = training.build(dropout=params.dropout)
         state = initial_weights(params.weights, params.backbone)
         if state is not None:
             network.backbone.load_pretrained(state)

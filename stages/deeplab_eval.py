@@ -16,16 +16,14 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.backbones import build_backbone
-from models.deeplab import DeepLab, Head, predict
+from models.deeplab import DeepLab, DeepLabSpec, predict
 from models.metrics import ConfusionMatrix
 from models.ops.crf import Kernels, dense_crf
-from stages.io.checkpoints import read_weights, read_weights_params
 from stages.io.command import run
-from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.masks import LabelMap, encode_label_map, read_label_map
 from stages.io.memo import Outcome
+from stages.io.networks import read_network, read_spec
 from stages.io.parallel import map_images
 from stages.io.progress import counted
 from stages.io.samples import ImageFile, images_of_split
@@ -116,7 +114,7 @@ def deeplab_eval(
     chosen = labels_of(params.classes, names, "deeplab_eval.classes")
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    trained = read_weights_params(weights)["images"] > 0
+    trained = weights.is_file()
     has_images = any(row["split"] == "val" for row in read_rows(images, IMAGES))
     samples = images_of_split(images, root, "val") if trained and has_images else []
     if not samples:
@@ -170,18 +168,7 @@ def _refined(
 
 @cache
 def _network(weights: Path, beside: Path) -> DeepLab:
-    params = read_weights_params(weights)
-    backbone = build_backbone(
-        params["backbone"], output_stride=params["output_stride"], width=params["width"]
-    )
-    head = Head(params["head"], params["channels"], tuple(params["rates"]))
-    network = DeepLab(backbone, classes=params["classes"], head=head)
-    try:
-        network.load_state_dict(read_weights(weights), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{weights}: does not fit {beside}: {reason}") from error
-    return network.eval()
+    return read_network(weights, read_spec(weights, DeepLabSpec))
 
 
 def _measure(

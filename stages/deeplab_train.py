@@ -4,8 +4,7 @@ A DeepLab head on the classifier's backbone, cross entropy on the labelled pixel
 measured here but the loss; stages/deeplab_eval.py does that on the validation images.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -16,15 +15,16 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from models.backbones import build_backbone, freeze_batch_norm
-from models.deeplab import UNKNOWN, DeepLab, Head, segmentation_loss
+from models.backbones import Backbone, freeze_batch_norm
+from models.cam import ClassifierSpec
+from models.deeplab import UNKNOWN, DeepLab, DeepLabSpec, segmentation_loss
 from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
-from stages.io.checkpoints import read_weights, read_weights_params, save_weights
 from stages.io.command import run
 from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.masks import LabelMap, read_label_map
+from stages.io.networks import read_network, read_spec, save_network
 from stages.io.progress import counted
 from stages.io.samples import ImageFile, images_of_split
 from stages.io.scores import read_class_names
@@ -106,7 +106,7 @@ def deeplab_train(
 
     Writes weights.pt, weights.json, curve.csv and metrics.json below `out`. Where no image has a
     label map (the upper bound of a data set without ground truth) there is nothing to train: only
-    weights.json and metrics.json are written, with 0 images.
+    metrics.json is written, with 0 images.
 
     Args:
         params: see `Params`.
@@ -125,25 +125,24 @@ def deeplab_train(
     classes = max(read_class_names(categories)) + 1
     every = images_of_split(images, root, "train")
     samples = [sample for sample in every if (labels / f"{sample.image_id}.png").is_file()]
-    source = read_weights_params(classifier)
-    network_params = {
-        "backbone": source["backbone"],
-        "width": source["width"],
-        "output_stride": params.output_stride,
-        "classes": classes,
-        "head": params.head,
-        "channels": params.channels,
-        "rates": list(params.rates),
-    }
+    trained = read_spec(classifier, ClassifierSpec)
+    spec = DeepLabSpec(
+        trained.backbone,
+        trained.width,
+        params.output_stride,
+        classes,
+        params.head,
+        params.channels,
+        params.rates,
+    )
     counts = {"images": len(samples), "images_without_labels": len(every) - len(samples)}
     if not samples:
         print(f"deeplab_train: no label map in {labels}; nothing to train on")
-        write_json(out / "weights.json", {"images": 0})
         write_json(out / "metrics.json", counts)
         return
     for sample in counted(samples, "deeplab_train", "labels read"):
         read_labels(labels, sample, classes)  # so that a bad one stops the run now, not in an hour
-    network = build_network(params, network_params, classifier)
+    network = build_network(params, spec, read_network(classifier, trained).backbone)
     steps = steps_per_epoch(len(samples), params.batch)
     groups = parameter_groups(
         network.backbone,
@@ -168,36 +167,24 @@ def deeplab_train(
         )
         write_curve(out / "curve.csv", curve)
         write_json(out / "metrics.json", counts | {"loss": round(curve[-1]["loss"], 4)})
-        content = {"images": len(samples), **network_params, "params": asdict(params)}
-        save_weights(out / "weights.pt", network.state_dict(), content)
+        save_network(out / "weights.pt", network, spec)
 
 
-def build_network(
-    params: Params, network_params: Mapping[str, object], classifier: Path
-) -> DeepLab:
+def build_network(params: Params, spec: DeepLabSpec, trained: Backbone) -> DeepLab:
     """A new head on the classifier's backbone.
 
     Raises:
-        InputError: the weights do not fit the backbone that stands beside them.
+        InputError: the backbone has no such stride, or the head no such rates.
     """
     torch.manual_seed(params.seed)
-    backbone = build_backbone(
-        str(network_params["backbone"]),
-        output_stride=params.output_stride,
-        width=float(str(network_params["width"])),
-    )
-    state = read_weights(classifier)
-    prefix = "backbone."
-    kept = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
     try:
-        backbone.load_state_dict(kept, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{classifier}: not a {network_params['backbone']}: {reason}") from error
+        network = spec.build()
+    except ValueError as error:
+        raise InputError(f"deeplab_train.{error}") from error
+    network.backbone.load_state_dict(trained.state_dict(), strict=True)
     if params.freeze_batch_norm:
-        freeze_batch_norm(backbone)
-    head = Head(params.head, params.channels, params.rates)
-    return DeepLab(backbone, classes=int(str(network_params["classes"])), head=head)
+        freeze_batch_norm(network.backbone)
+    return network
 
 
 def batches(

@@ -14,14 +14,19 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.affinity import AffinityNet, Offset, graph_edges, node_features, window_offsets
-from models.backbones import build_backbone
-from stages.io.checkpoints import read_weights, read_weights_params
+from models.affinity import (
+    AffinityNet,
+    AffinitySpec,
+    Offset,
+    graph_edges,
+    node_features,
+    window_offsets,
+)
 from stages.io.command import run
-from stages.io.errors import InputError
 from stages.io.files import write_json
 from stages.io.graphs import Graph, encode_graph
 from stages.io.memo import Outcome
+from stages.io.networks import read_network, read_spec
 from stages.io.parallel import map_images
 from stages.io.samples import ImageFile, images_of_split
 
@@ -111,17 +116,8 @@ def _graph(item: Item) -> Outcome:
 @lru_cache(maxsize=1)
 def _network(weights: Path, modified: int) -> tuple[AffinityNet, list[Offset]]:
     """The network and its window, kept for the next image; `modified` tells versions apart."""
-    source = read_weights_params(weights)
-    backbone = build_backbone(
-        source["backbone"], output_stride=source["output_stride"], width=source["width"]
-    )
-    network = AffinityNet(backbone, source["reduced"])
-    try:
-        network.load_state_dict(read_weights(weights), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{weights}: not an affinity CNN: {reason}") from error
-    return network.eval(), window_offsets(source["radius"], source["window"])
+    spec = read_spec(weights, AffinitySpec)
+    return read_network(weights, spec), window_offsets(spec.radius, spec.window)
 
 
 if __name__ == "__main__":

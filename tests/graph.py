@@ -62,6 +62,6 @@ def _node(name: str, body: Mapping[str, Any], values: Mapping[str, Any]) -> Node
         name,
         resolve(body["cmd"]),
         tuple(Path(resolve(dep)) for dep in body.get("deps", [])),
-        tuple(str(key) for key in body.get("params", [])),
+        tuple(key for key in body.get("params", []) if isinstance(key, str)),  # of params.yaml
         tuple(Path(resolve(out)) for out in outs),
     )

@@ -284,7 +284,7 @@ def _measures(library: Library, revision: Revision, layer_name: str) -> dict[str
     """What the stages that read a folder of labels have measured of it."""
     found: dict[str, float] = {}
     for record in revision.stages.values():
-        if record.name.startswith("labels_eval@") and f"data/{layer_name}" in record.deps:
+        if record.name.startswith("labels_eval@") and f"data/{layer_name}" in record.data:
             found |= library.numbers(revision, record)
     return found
 

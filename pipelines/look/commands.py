@@ -152,8 +152,8 @@ def _facts(found: "Provenance") -> Iterator[tuple[str, list[str]]]:
     yield "params", [f"{key} = {value}" for key, value in record.params.items()] or ["none"]
     yield "reads", [f"{path}  {md5}" for path, md5 in record.data.items()] or ["no data"]
     yield "code", [f"{found.code_version}, one hash over {len(record.code)} files"]
-    versions = ", ".join(f"{name} {number}" for name, number in found.libraries.items())
-    yield "libraries", [f"{versions} (as installed today)"]
+    versions = ", ".join(f"{name} {number}" for name, number in record.libraries.items())
+    yield "libraries", [versions or "none recorded"]
     yield "run", [_run_line(found.run)]
     if found.run is not None and found.made is not None and found.made != found.run:
         yield "made", [_run_line(found.made)]

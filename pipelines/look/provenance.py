@@ -2,11 +2,11 @@
 
 import difflib
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
 from pipelines.journal import Entry, read_runs
@@ -14,8 +14,8 @@ from pipelines.look.layers import IMAGE_TABLE, Catalogue
 from pipelines.look.objects import MissingObject, Objects, file_md5
 from pipelines.look.revisions import Commit, Record, Revision, read_graph, recorded_since
 from pipelines.result import Outcome
+from stages.io.closure import CLOSURES
 from stages.io.errors import InputError
-from stages.io.memo import LIBRARIES
 from stages.io.origins import read_origins
 from stages.io.tables import IMAGES, read_rows
 
@@ -47,7 +47,6 @@ class Provenance:
         out: the output that is `path` or holds it.
         md5: DVC's hash of `path`; None for a folder inside an output.
         code_version: one hash over the source files that the stage depended on, 8 digits.
-        libraries: the versions installed today, which may not be those of the run.
         run: the last run of this workspace that left the output with this hash.
         made: the last of them that was not restored; often the same.
         image_id: of a file that belongs to one image, when `origin` is known.
@@ -63,7 +62,6 @@ class Provenance:
     out: str
     md5: str | None
     code_version: str
-    libraries: Mapping[str, str]
     run: Entry | None
     made: Entry | None
     image_id: str | None
@@ -136,7 +134,6 @@ def _of_output(
         out=out,
         md5=record.outs[out] if path == out else files.get(path),
         code_version=code_version(record),
-        libraries=_libraries(),
         run=runs[-1] if runs else None,
         made=made[-1] if made else None,
         image_id=image_id,
@@ -193,20 +190,11 @@ def _desc(root: Path, revision: Revision, stage: str) -> str:
     return str(body.get("desc", ""))
 
 
-def _libraries() -> dict[str, str]:
-    found = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _lines(objects: Objects, revision: Revision, path: str) -> Iterator[str | None]:
     """What `path` may be when it is no output; the first line that is not None holds."""
     yield _params_line(revision, path)
     yield _image_line(objects, revision, path)
+    yield _code_line(objects, revision, path)
     yield _input_line(revision, path)
     if path.endswith(".py") and (objects.root / path).is_file():
         yield f"source code that no stage of {revision.name} depends on"
@@ -235,16 +223,36 @@ def _image_line(objects: Objects, revision: Revision, path: str) -> str | None:
     return None
 
 
+def _code_line(objects: Objects, revision: Revision, path: str) -> str | None:
+    readers = [record.name for record in revision.stages.values() if path in record.code]
+    if not readers:
+        return None
+    md5 = _file_hashes(objects, revision).get(path)
+    state = "" if md5 is None else f", md5 {md5}, {_state(objects.root, path, {path: md5})}"
+    return f"source code{state}; read by {', '.join(readers)}"
+
+
+def _file_hashes(objects: Objects, revision: Revision) -> dict[str, str]:
+    """MD5 of each source file as it was, comments and all; empty where no stage has noted it."""
+    path = CLOSURES.with_name("files.json").as_posix()
+    owner = revision.owner(path)
+    if owner is None:
+        return {}
+    try:
+        content = objects.file(revision, path, owner[0].outs[owner[1]]).read_bytes()
+    except MissingObject:
+        return {}
+    found: dict[str, str] = json.loads(content)
+    return found
+
+
 def _input_line(revision: Revision, path: str) -> str | None:
     readers = [
         record.name
         for record in revision.stages.values()
-        if any(dep == path or _is_in(path, dep) for dep in record.deps)
+        if any(dep == path or _is_in(path, dep) for dep in record.data)
     ]
-    if not readers:
-        return None
-    kind = "source code" if path.endswith(".py") else "an input that no stage makes"
-    return f"{kind}; read by {', '.join(readers)}"
+    return f"an input that no stage makes; read by {', '.join(readers)}" if readers else None
 
 
 def _outs(revision: Revision) -> list[str]:
@@ -252,7 +260,9 @@ def _outs(revision: Revision) -> list[str]:
 
 
 def _inputs(revision: Revision) -> dict[str, None]:
-    return dict.fromkeys(dep for record in revision.stages.values() for dep in record.deps)
+    return dict.fromkeys(
+        dep for record in revision.stages.values() for dep in (*record.data, *record.code)
+    )
 
 
 def _is_in(path: str, folder: str) -> bool:

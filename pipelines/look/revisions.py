@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from stages.io.closure import CLOSURES
 from stages.io.errors import InputError
 
 WORKSPACE = "workspace"
@@ -32,7 +33,9 @@ class Record:
     Attributes:
         name: as DVC addresses it, such as "crf_refine@walk".
         command: what DVC ran.
-        deps: DVC's hash by path; ".dir" ends the hash of a folder.
+        data: DVC's hash of each input by path; ".dir" ends the hash of a folder.
+        code: hash of each source file by path.
+        libraries: version of each library that the code imports.
         params: value by "section.key".
         outs: DVC's hash by path.
         size: bytes of all outs together.
@@ -40,20 +43,12 @@ class Record:
 
     name: str
     command: str
-    deps: Mapping[str, str]
+    data: Mapping[str, str]
+    code: Mapping[str, str]
+    libraries: Mapping[str, str]
     params: Mapping[str, Any]
     outs: Mapping[str, str]
     size: int
-
-    @property
-    def code(self) -> dict[str, str]:
-        """The part of `deps` that is source code."""
-        return {path: md5 for path, md5 in self.deps.items() if path.endswith(".py")}
-
-    @property
-    def data(self) -> dict[str, str]:
-        """The part of `deps` that is not."""
-        return {path: md5 for path, md5 in self.deps.items() if not path.endswith(".py")}
 
 
 @dataclass(frozen=True)
@@ -300,13 +295,22 @@ def _parse(text: str, name: str) -> dict[str, Record]:
 
 def _record(name: str, entry: Mapping[str, Any]) -> Record:
     outs = entry.get("outs", [])
+    deps = {str(dep["path"]): _hash(name, dep) for dep in entry.get("deps", [])}
     params: dict[str, Any] = {}
-    for values in entry.get("params", {}).values():
-        params |= dict(_flat(values))
+    code: dict[str, str] = {}
+    for file, values in entry.get("params", {}).items():
+        if str(file) == str(CLOSURES):
+            for closure in values.values():
+                code |= {str(key): str(value) for key, value in closure.items()}
+        else:
+            params |= dict(_flat(values))
+    source = {path: md5 for path, md5 in (deps | code).items() if path.endswith(".py")}
     return Record(
         name,
         str(entry["cmd"]),
-        {str(dep["path"]): _hash(name, dep) for dep in entry.get("deps", [])},
+        {path: md5 for path, md5 in deps.items() if path not in source},
+        source,
+        {name: version for name, version in code.items() if name not in source},
         params,
         {_out_path(name, out): _hash(name, out) for out in outs},
         sum(int(out.get("size", 0)) for out in outs),

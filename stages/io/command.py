@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from stages.io.closure import import_closure
+from stages.io.closure import CLOSURES, import_closure, stage_modules
 from stages.io.errors import InputError
 from stages.io.files import MACHINE, explain_machine_error
 from stages.io.inputs import Inputs, Value, explain, is_edited_since_start, look_at
@@ -204,7 +204,21 @@ def _look_at_inputs(
     edited = [str(path) for path in code if is_edited_since_start(path)]
     if edited:
         raise InputError(explain(edited, f"{stage.__name__} started"))
+    _check_closure(stage.__name__)
     return look_at([*places, *code], values)
+
+
+def _check_closure(name: str) -> None:
+    """The code that runs is what DVC records: the entry that the stage `code` has written."""
+    if "DVC_STAGE" not in os.environ or not CLOSURES.is_file():
+        return
+    recorded = json.loads(CLOSURES.read_text()).get(name)
+    if recorded is None:
+        return
+    modules = stage_modules(name, ROOT)
+    edited = [path for path, digest in modules.items() if recorded.get(path) != digest]
+    if edited:
+        raise InputError(f"{edited[0]} changed since the stage code read it; run again")
 
 
 def _code_of(name: str) -> list[Path]:

@@ -12,28 +12,20 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from stages.io.closure import import_closure
+from stages.io.closure import stage_libraries, stage_modules
 from stages.io.errors import InputError
 from stages.io.sealed import read_sealed, write_sealed
 
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "opencv-python-headless",
-    "pydensecrf2",
-    "scikit-image",
-    "pillow",
-)
 FOLDER = Path(".seedmask/memo")
+#: Where the code lies that runs here.
+ROOT = Path(__file__).resolve().parents[2]
 #: Nanoseconds; the coarsest step in which a file system tells time. A file younger than that may
 #: change once more without a trace.
 GRAIN = 2_000_000_000
@@ -53,19 +45,17 @@ class Outcome:
 
 
 def code_digest(stage: str) -> str:
-    """Hash of the stage's import closure and of the libraries' versions."""
-    return _with_libraries(_digest_of_all(import_closure(f"stages.{stage}", Path())))
+    """Hash of all code that the stage runs: our modules, and the libraries as installed."""
+    return _digest_of(stage, stage_modules(stage, ROOT))
 
 
-def _digest_of_all(sources: Iterable[Path]) -> str:
-    lines = (f"{path} {_file_digest(path)}\n" for path in sources)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _with_libraries(sources: str) -> str:
-    digest = hashlib.sha256(sources.encode())
-    for library in LIBRARIES:
-        digest.update(f"{library}=={version(library)}\n".encode())
+def _digest_of(stage: str, modules: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for path, module in modules.items():
+        digest.update(f"{path} {module}\n".encode())
+    for library in stage_libraries(stage, ROOT):
+        with suppress(PackageNotFoundError):  # optional, and nobody installed it
+            digest.update(f"{library}=={version(library)}\n".encode())
     return digest.hexdigest()
 
 
@@ -147,9 +137,9 @@ class Memo:
 
     def __init__(self, stage: str, folder: Path = FOLDER) -> None:
         self.folder = folder / stage
-        self._sources = import_closure(f"stages.{stage}", Path())
-        self._read = _digest_of_all(self._sources)
-        self.code = _with_libraries(self._read)
+        self._stage = stage
+        self._modules = stage_modules(stage, ROOT)
+        self.code = _digest_of(stage, self._modules)
 
     def path(self, item: object) -> Path:
         """Where the outcome of `item` is kept, whether or not it is there yet."""
@@ -158,7 +148,7 @@ class Memo:
 
     def has_same_code(self) -> bool:
         """Whether the stage's code is still what it was when this was made."""
-        return _digest_of_all(self._sources) == self._read
+        return stage_modules(self._stage, ROOT) == self._modules
 
 
 def read_outcome(path: Path) -> Outcome | None:

@@ -59,7 +59,13 @@ DASK = "SEEDMASK_DASK"
 
 def default_workers() -> int:
     """How many may work at once: SEEDMASK_WORKERS, else the cores this process may use."""
-    return read_count(WORKERS, len(os.sched_getaffinity(0)))
+    return read_count(WORKERS, usable_cores())
+
+
+def usable_cores() -> int:
+    """The cores this process may use; all of the machine where the system does not tell."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def map_images(

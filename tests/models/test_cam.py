@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from models.backbones import build_backbone
-from models.cam import CamClassifier, build_classifier, tag_average_precision, tag_loss
+from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
 
 
 def small() -> CamClassifier:
     torch.manual_seed(0)
-    return build_classifier(backbone="resnet38d", width=1 / 16, output_stride=8, categories=3)
+    return ClassifierSpec("cam", "resnet38d", 1 / 16, 8, (1, 2, 3)).build()
 
 
 def test_logits_are_the_means_of_the_linear_layer_over_the_features() -> None:

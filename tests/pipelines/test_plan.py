@@ -11,7 +11,7 @@ from pipelines.run import run_local
 from pipelines.schedule import Limits
 from pipelines.summary import final_outs
 from stages.io.errors import InputError
-from tests.pipelines.mini_repository import MiniRepository
+from tests.pipelines.mini_repository import HERE, MiniRepository
 
 
 def states(plan: Plan) -> dict[str, State]:
@@ -110,6 +110,69 @@ def test_a_missing_source_blocks_its_stage_and_those_below(mini: MiniRepository)
     assert plan.by_name["left"].reason == "brought.txt is missing"
     assert plan.by_name["last"].reason == "needs left"
     assert states(plan)["right"] is State.MUST_RUN
+
+
+def watch_code(mini: MiniRepository) -> None:
+    """Give the repository the stage `code`, and every stage its entry of what that writes."""
+    shutil.copy(HERE / "stages/code.py", mini.root / "stages/code.py")
+    shutil.copytree(HERE / "models", mini.root / "models")
+    shutil.copy(HERE / "requirements.lock", mini.root)
+    text = (mini.root / "dvc.yaml").read_text()
+    for name in mini.graph:
+        text = text.replace(f"[{name}]", f"[{name}, data/code/closures.json: [{name}]]")
+    code = """stages:
+  code:
+    cmd: python -m stages.code --lock requirements.lock --out data/code
+    deps: [models, stages, requirements.lock]
+    params: [code]
+    outs: [data/code/closures.json, data/code/files.json]
+"""
+    (mini.root / "dvc.yaml").write_text(text.replace("stages:\n", code, 1))
+    params = mini.root / "params.yaml"
+    params.write_text(f"code: {{}}\n{params.read_text()}")
+
+
+def test_an_edit_of_the_code_is_foreseen_and_reaches_only_those_that_run_it(
+    mini: MiniRepository,
+) -> None:
+    watch_code(mini)
+    assert mini.run("run", "--local")[0] == 0
+    assert not make_plan(mini.root).pending
+    unchanged = dict.fromkeys(mini.graph, State.UNCHANGED)
+    source = mini.root / "stages/left.py"
+    text = source.read_text()
+
+    source.write_text(f'"""What it does."""\n{text}  # and a comment\n')
+    assert states(make_plan(mini.root)) == {"code": State.MUST_RUN, **unchanged}
+    assert "1 completed, 4 cached" in mini.run("run", "--local")[1]
+
+    source.write_text(text.replace("range(5)", "range(4)"))
+    plan = make_plan(mini.root)
+    edited = {"left": State.MUST_RUN, "last": State.WAITING}
+    assert states(plan) == {"code": State.MUST_RUN, **unchanged, **edited}
+    assert plan.by_name["left"].reason == "stages/left.py modified"
+    assert plan.by_name["last"].reason == "after left"
+    assert mini.run("run", "--local")[0] == 0
+    assert not make_plan(mini.root).pending
+
+    source.write_text(text)
+    again = {"left": State.RESTORABLE, "last": State.RESTORABLE}
+    assert states(make_plan(mini.root)) == {"code": State.RESTORABLE, **unchanged, **again}
+
+
+def test_a_library_reaches_only_those_that_import_it(mini: MiniRepository) -> None:
+    watch_code(mini)
+    left = mini.root / "stages/left.py"
+    left.write_text(f"import networkx\n{left.read_text()}")
+    assert mini.run("run", "--local")[0] == 0
+    lock = mini.root / "requirements.lock"
+    lock.write_text(lock.read_text().replace("networkx==", "networkx==9."))
+    plan = make_plan(mini.root)
+    assert {name for name, state in states(plan).items() if state is State.MUST_RUN} == {
+        "code",
+        "left",
+    }
+    assert plan.by_name["left"].reason == "networkx modified"
 
 
 def keep_correction(mini: MiniRepository) -> Path:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.affinity import AffinityNet
-from models.backbones import build_backbone
+from models.affinity import AffinitySpec
+from models.cam import ClassifierSpec
 from models.creatures import NAMES
 from stages import (
     a2gnn_label,
@@ -27,10 +27,9 @@ from stages import (
     walk_label,
 )
 from stages.io import parallel
-from stages.io.checkpoints import save_weights
-from stages.io.classifiers import ClassifierSpec, save_classifier
 from stages.io.command import parse_section, read_params_file
 from stages.io.memo import Memo
+from stages.io.networks import save_network
 from tests.training_set import TrainingSet
 
 STAGES = (
@@ -77,12 +76,9 @@ class DrawnLine:
         self.images.remove(self.images.names[-1])
         torch.manual_seed(0)
         spec = ClassifierSpec("cam", "resnet38d", 0.05, 8, tuple(range(1, len(NAMES) + 1)))
-        save_classifier(root / "classifier.pt", spec.build(), spec)
-        beside = {"backbone": "resnet38d", "width": 0.03, "output_stride": 8}
-        beside |= {"reduced": [8, 8, 8], "radius": 2, "window": "disc"}
-        backbone = build_backbone("resnet38d", output_stride=8, width=0.03)
-        network = AffinityNet(backbone, (8, 8, 8))
-        save_weights(root / "affinity.pt", network.state_dict(), beside)
+        save_network(root / "classifier.pt", spec.build(), spec)
+        affinity = AffinitySpec("resnet38d", 0.03, 8, (8, 8, 8), 2, "disc")
+        save_network(root / "affinity.pt", affinity.build(), affinity)
 
     def run(self, memo: Path, **changes: Mapping[str, Any]) -> Run:
         """Run all into a folder of its own.

@@ -10,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from models.affinity import AffinitySpec
+from models.cam import ClassifierSpec
 from stages.affinity_train import Params, affinity_train
-from stages.io.checkpoints import read_weights, read_weights_params
-from stages.io.classifiers import ClassifierSpec, save_classifier
+from stages.io.checkpoints import read_weights
 from stages.io.command import parse_section
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.masks import encode_label_map
+from stages.io.networks import read_spec, save_network
 from stages.io.tables import IMAGES, write_table
 from stages.io.training import Checkpoint
 
@@ -61,7 +63,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         if isinstance(part, torch.nn.BatchNorm2d):
             part.momentum = 1.0
     network.backbone(torch.rand(2, 3, 40, 56))  # leaves statistics as training would
-    save_classifier(tmp_path / "weights.pt", network, spec)
+    save_network(tmp_path / "weights.pt", network, spec)
     return {
         "root": tmp_path / "root",
         "images": tmp_path / "images.parquet",
@@ -84,8 +86,8 @@ def test_same_inputs_give_the_same_bytes(paths: dict[str, Path], params: Params)
     assert set(metrics) == {"images", "labelled_share", "loss", "labelled", "regularizer"}
     assert metrics["images"] == 3
     assert metrics["labelled_share"] == round(44 / 56, 4)
-    beside = read_weights_params(again / "weights.pt")
-    assert (beside["radius"], beside["window"], beside["backbone"]) == (2, "disc", "resnet38d")
+    spec = read_spec(again / "weights.pt", AffinitySpec)
+    assert (spec.radius, spec.window, spec.backbone) == (2, "disc", "resnet38d")
 
 
 def test_head_alone_learns_and_leaves_the_backbone(paths: dict[str, Path]) -> None:
@@ -149,9 +151,9 @@ def test_stride_that_the_backbone_lacks_is_refused(paths: dict[str, Path]) -> No
 
 def test_stride_is_its_own_whatever_the_classifier_had(paths: dict[str, Path]) -> None:
     spec = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
-    save_classifier(paths["classifier"], spec.build(), spec)
+    save_network(paths["classifier"], spec.build(), spec)
     affinity_train(Params(**(SECTION | {"train_backbone": False, "epochs": 1})), **paths)
-    assert read_weights_params(paths["out"] / "weights.pt")["output_stride"] == 8
+    assert read_spec(paths["out"] / "weights.pt", AffinitySpec).output_stride == 8
 
 
 def test_unknown_key_is_named() -> None:

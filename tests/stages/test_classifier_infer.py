@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from models.backbones import cell_features
-from models.cam import CamClassifier
+from models.cam import CamClassifier, ClassifierSpec
 from stages.classifier_infer import Params, classifier_infer
-from stages.io.classifiers import ClassifierSpec, save_classifier
 from stages.io.command import parse_section, read_params_file
 from stages.io.errors import InputError
 from stages.io.maps import read_score_map
 from stages.io.memo import Memo
+from stages.io.networks import save_network
 from stages.io.tables import TAGS, write_table
 from tests.stages.drawn_discs import draw, write_discs
 
@@ -51,7 +51,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     found = write_discs(tmp_path)
     tags = pd.DataFrame({"image_id": ["one", "two", "two", "held"], "category": [1, 2, 1, 2]})
     write_table(tmp_path / "tags.parquet", tags, TAGS)
-    save_classifier(tmp_path / "weights.pt", network(), SPEC)
+    save_network(tmp_path / "weights.pt", network(), SPEC)
     return {
         "root": found["root"],
         "images": found["images"],

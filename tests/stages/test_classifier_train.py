@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 import stages.classifier_train as stage
-from models.cam import CamClassifier
+from models.cam import CamClassifier, ClassifierSpec
 from stages.classifier_train import Params, classifier_train
-from stages.io.classifiers import ClassifierSpec, read_classifier
 from stages.io.command import parse_section, read_params_file
 from stages.io.errors import InputError
+from stages.io.networks import read_network, read_spec
 from stages.io.tables import TAGS, write_table
 from stages.io.training import Checkpoint
 from tests.stages.drawn_discs import write_discs
@@ -64,7 +64,8 @@ def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Path]) 
     curve = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))
     assert [row["epoch"] for row in curve] == [str(number) for number in range(1, 13)]
     assert float(curve[-1]["loss"]) == metrics["loss"] < float(curve[0]["loss"])
-    network, spec = read_classifier(out / "weights.pt")
+    spec = read_spec(out / "weights.pt", ClassifierSpec)
+    network = read_network(out / "weights.pt", spec)
     assert spec.categories == (1, 2)
     assert not network.training
     assert network.class_maps(torch.rand(1, 3, 40, 48)).shape == (1, 2, 5, 6)
@@ -92,7 +93,8 @@ def test_it_starts_from_the_named_weights_and_keeps_frozen_batch_norm(
     torch.save(source.backbone.body.state_dict(), tmp_path / "start.pt")
     chosen = params(weights="start.pt", freeze_batch_norm=True, epochs=1)
     classifier_train(chosen, **paths)
-    network, _ = read_classifier(paths["out"] / "weights.pt")
+    weights = paths["out"] / "weights.pt"
+    network = read_network(weights, read_spec(weights, ClassifierSpec))
     found, start = network.state_dict(), source.state_dict()
     norms = [key for key in found if "bn" in key.split(".")[-2]]
     assert len(norms) > 100
@@ -127,7 +129,8 @@ def test_a_width_that_the_backbone_cannot_have_is_named(paths: dict[str, Path]) 
 def test_it_may_be_trained_at_a_coarser_stride_than_it_is_used_at(paths: dict[str, Path]) -> None:
     chosen = params(backbone="mobilenet_v2", width=1.0, training_stride=16, epochs=1, crop=32)
     classifier_train(chosen, **paths)
-    network, _ = read_classifier(paths["out"] / "weights.pt")
+    weights = paths["out"] / "weights.pt"
+    network = read_network(weights, read_spec(weights, ClassifierSpec))
     assert network.backbone.output_stride == 8
 
 

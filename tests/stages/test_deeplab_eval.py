@@ -10,14 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from models.backbones import build_backbone
-from models.deeplab import DeepLab, Head
+from models.deeplab import DeepLabSpec
 from stages.deeplab_eval import Params, deeplab_eval
-from stages.io.checkpoints import save_weights
 from stages.io.errors import InputError
 from stages.io.files import write_bytes, write_json
 from stages.io.masks import encode_label_map, read_label_map
 from stages.io.memo import Memo
+from stages.io.networks import save_network
 from stages.io.tables import CATEGORIES, IMAGES, write_table
 
 SECTION: dict[str, Any] = {
@@ -49,16 +48,14 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
     write_table(tmp_path / "categories.parquet", names, CATEGORIES)
     torch.manual_seed(0)
-    backbone = build_backbone("mobilenet_v2", output_stride=16)
-    network = DeepLab(backbone, classes=3, head=Head("aspp", 8, (1, 2)))
+    spec = DeepLabSpec("mobilenet_v2", 1.0, 16, 3, "aspp", 8, (1, 2))
+    network = spec.build()
     last = network.head[-1]
     assert isinstance(last, torch.nn.Conv2d)
     assert last.bias is not None
     torch.nn.init.zeros_(last.weight)
     last.bias.data = torch.tensor([4.0, 0.0, 0.0])  # says background everywhere
-    content = {"images": 1, "backbone": "mobilenet_v2", "width": 1.0, "output_stride": 16,
-               "classes": 3, "head": "aspp", "channels": 8, "rates": [1, 2]}  # fmt: skip
-    save_weights(tmp_path / "weights" / "weights.pt", network.state_dict(), content)
+    save_network(tmp_path / "weights" / "weights.pt", network, spec)
     return {
         "root": tmp_path / "root",
         "images": tmp_path / "images.parquet",
@@ -102,7 +99,6 @@ def test_no_network_gives_nulls_and_a_note(
     paths: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths["weights"].unlink()
-    write_json(paths["weights"].with_suffix(".json"), {"images": 0})
     metrics = measured(paths)
     assert metrics["miou"] is metrics["miou_crf"] is None
     assert "nothing to measure" in capsys.readouterr().out
@@ -111,5 +107,5 @@ def test_no_network_gives_nulls_and_a_note(
 def test_weights_that_do_not_fit_are_named(paths: dict[str, Any]) -> None:
     beside = paths["weights"].with_suffix(".json")
     write_json(beside, json.loads(beside.read_text()) | {"channels": 4})
-    with pytest.raises(InputError, match=r"weights\.pt: does not fit .*weights\.json"):
+    with pytest.raises(InputError, match=r"weights\.pt: does not fit the network"):
         measured(paths)

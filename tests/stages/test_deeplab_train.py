@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from models.backbones import build_backbone
+from models.cam import ClassifierSpec
 from stages.deeplab_train import Params, deeplab_train
-from stages.io.checkpoints import save_weights
 from stages.io.command import parse_section
 from stages.io.errors import InputError
 from stages.io.files import write_bytes
 from stages.io.masks import encode_label_map
+from stages.io.networks import save_network
 from stages.io.tables import CATEGORIES, IMAGES, write_table
 from stages.io.training import Checkpoint
 
@@ -52,10 +52,8 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
     write_table(tmp_path / "categories.parquet", names, CATEGORIES)
     torch.manual_seed(0)
-    backbone = build_backbone("mobilenet_v2", output_stride=16)
-    state = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
-    state["head.weight"] = torch.zeros(2, 320)
-    save_weights(tmp_path / "weights.pt", state, {"backbone": "mobilenet_v2", "width": 1.0})
+    spec = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
+    save_network(tmp_path / "weights.pt", spec.build(), spec)
     return {
         "root": tmp_path / "root",
         "images": tmp_path / "images.parquet",
@@ -110,8 +108,7 @@ def test_no_labels_at_all_is_said_and_leaves_no_weights(
 ) -> None:
     deeplab_train(PARAMS, **(paths | {"labels": paths["out"].with_name("nowhere")}))
     assert "nothing to train on" in capsys.readouterr().out
-    assert json.loads((paths["out"] / "weights.json").read_text()) == {"images": 0}
-    assert not (paths["out"] / "weights.pt").exists()
+    assert [path.name for path in paths["out"].iterdir()] == ["metrics.json"]
 
 
 def test_bad_label_maps_are_named_before_training(paths: dict[str, Path]) -> None:
@@ -125,9 +122,10 @@ def test_bad_label_maps_are_named_before_training(paths: dict[str, Path]) -> Non
 
 
 def test_weights_of_another_backbone_are_named(paths: dict[str, Path]) -> None:
-    wrong = {"backbone.body.conv1.weight": torch.zeros(1)}
-    save_weights(paths["classifier"], wrong, {"backbone": "mobilenet_v2", "width": 1.0})
-    with pytest.raises(InputError, match=r"weights\.pt: not a mobilenet_v2"):
+    other = ClassifierSpec("cam", "resnet38d", 0.03, 8, (1, 2))
+    beside = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
+    save_network(paths["classifier"], other.build(), beside)
+    with pytest.raises(InputError, match=r"weights\.pt: does not fit the network of its \.json"):
         deeplab_train(PARAMS, **paths)
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -10,18 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from models.affinity import AffinityNet, window_offsets
-from models.backbones import build_backbone
+from models.affinity import AffinitySpec, window_offsets
 from stages.graph_build import Params, graph_build
-from stages.io.checkpoints import read_weights, save_weights
 from stages.io.errors import InputError
 from stages.io.graphs import read_graph
 from stages.io.memo import Memo
+from stages.io.networks import read_network, save_network
 from stages.io.tables import IMAGES, write_table
 from tests.reference.affinity import graph_edges
 
-BESIDE = {"backbone": "resnet38d", "width": 0.03, "output_stride": 8, "reduced": [8, 8, 8],
-          "radius": 2, "window": "disc"}  # fmt: skip
+SPEC = AffinitySpec("resnet38d", 0.03, 8, (8, 8, 8), 2, "disc")
 
 
 @pytest.fixture
@@ -39,8 +38,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
                      "height": 40, "md5": md5})  # fmt: skip
     write_table(tmp_path / "images.parquet", pd.DataFrame(rows), IMAGES)
     torch.manual_seed(0)
-    network = AffinityNet(build_backbone("resnet38d", output_stride=8, width=0.03), (8, 8, 8))
-    save_weights(tmp_path / "weights.pt", network.state_dict(), BESIDE)
+    save_network(tmp_path / "weights.pt", SPEC.build(), SPEC)
     return {
         "root": tmp_path / "root",
         "images": tmp_path / "images.parquet",
@@ -61,10 +59,7 @@ def test_graph_is_what_the_network_sees(
     assert (graph.features >= 0).all()
     sums = graph.features.sum(1, dtype=np.float32)
     assert np.allclose(sums, 1, atol=5e-3) or (sums == 0).any()
-    network = AffinityNet(
-        build_backbone("resnet38d", output_stride=8, width=0.03), (8, 8, 8)
-    ).eval()
-    network.load_state_dict(read_weights(paths["weights"]))
+    network = read_network(paths["weights"], SPEC)
     with Image.open(paths["root"] / "a.png") as image, torch.no_grad():
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
         _, found = network(pixels)
@@ -90,16 +85,14 @@ def test_metrics_count_nodes_and_edges(paths: dict[str, Path]) -> None:
 def test_new_weights_at_the_same_place_are_read(paths: dict[str, Path]) -> None:
     graph_build(Params("affinity", 0.0), **paths)
     before = (paths["out"] / "graphs" / "a.npz").read_bytes()
-    state = read_weights(paths["weights"])
-    state["head.mix.weight"] *= 2
-    save_weights(paths["weights"], state, BESIDE)
+    network = read_network(paths["weights"], SPEC)
+    network.state_dict()["head.mix.weight"].mul_(2)
+    save_network(paths["weights"], network, SPEC)
     graph_build(Params("affinity", 0.0), **paths)
     assert (paths["out"] / "graphs" / "a.npz").read_bytes() != before
 
 
 def test_weights_of_another_network_are_refused(paths: dict[str, Path]) -> None:
-    save_weights(paths["weights"], read_weights(paths["weights"]), BESIDE | {"reduced": [8, 8, 9]})
-    with pytest.raises(
-        InputError, match=r"weights\.pt: not an affinity CNN: .*size mismatch for head"
-    ):
+    save_network(paths["weights"], SPEC.build(), replace(SPEC, reduced=(8, 8, 9)))
+    with pytest.raises(InputError, match=r"weights\.pt: does not fit .*size mismatch for head"):
         graph_build(Params("concat", 0.0), **paths)

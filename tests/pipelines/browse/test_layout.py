@@ -10,7 +10,7 @@ from pipelines.look.revisions import Record, upstream
 
 
 def record(name: str, out: str, *deps: str) -> Record:
-    return Record(name, "true", dict.fromkeys(deps, "0"), {}, {out: "0"}, 1)
+    return Record(name, "true", dict.fromkeys(deps, "0"), {}, {}, {}, {out: "0"}, 1)
 
 
 def stages(*records: Record) -> dict[str, Record]:

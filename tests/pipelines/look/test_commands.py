@@ -214,7 +214,7 @@ def test_why_prints_all_that_is_known(capsys: pytest.CaptureFixture[str]) -> Non
     assert facts["params"] == "walk_label.steps = 1"
     assert facts["reads"].startswith("data/dataset/images.parquet  ")
     assert facts["code"].endswith("one hash over 1 files")
-    assert facts["libraries"].endswith("(as installed today)")
+    assert facts["libraries"] == "none recorded"
     assert facts["run"].startswith("not by `pipelines run`")
     assert facts["on disk"] == "as recorded"
     assert facts["in git"].endswith("'the first one'")

@@ -130,7 +130,7 @@ def test_changed_params_and_code_are_those_of_the_stage_and_all_above(gallery: G
 
 def record(name: str, dep: str, **params: object) -> Record:
     named = {f"{name}.{key}": value for key, value in params.items()}
-    return Record(name, "", {dep: "1", f"{name}.py": "1"}, named, {f"data/{name}": "1"}, 0)
+    return Record(name, "", {dep: "1"}, {f"{name}.py": "1"}, {}, named, {f"data/{name}": "1"}, 0)
 
 
 def test_a_stage_that_only_one_revision_has_counts(gallery: Gallery) -> None:
