@@ -198,19 +198,19 @@ def _a_line(text: str, rng: random.Random, indent: str) -> tuple[list[str], int]
     return lines, rng.choice(found)
 
 
-def make_case(folder: Path, rng: random.Random) -> str:
-    """Write a params.yaml into `folder`; how it was made."""
+def make_case(folder: Path, texts: list[str], rng: random.Random) -> str:
+    """Write one of `texts`, made wrong, as params.yaml into `folder`; in what way."""
     path = folder / "params.yaml"
     if path.is_dir():
         path.rmdir()
     path.unlink(missing_ok=True)
-    base = rng.choice(preset_names(ROOT))
-    use_preset(folder, base)
+    text = rng.choice(texts)
+    path.write_text(text)
     if rng.random() < 0.05:
         change_file(path, rng)
         return "file"
     change = rng.choice(TEXT_CHANGES)
-    changed = change(path.read_text(), rng)
+    changed = change(text, rng)
     path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
     return change.__name__.removeprefix("change_")
 
@@ -293,8 +293,12 @@ def main(argv: list[str] | None = None) -> int:
         os.chdir(folder)
         os.system("git init -q")
         said = Path(name) / "said"
+        texts = []
+        for preset in preset_names(ROOT):
+            use_preset(folder, preset)
+            texts.append((folder / "params.yaml").read_text())
         for number in range(arguments.count):
-            kind = make_case(folder, rng)
+            kind = make_case(folder, texts, rng)
             stage = rng.choice(stages)
             doors = {
                 "status": lambda: pipelines_main(["status"]),
@@ -308,7 +312,10 @@ def main(argv: list[str] | None = None) -> int:
                 table[kind, door, end] += 1
                 if end not in ("accepted", "refused"):
                     bad += 1
-                    print(f"{number} {kind} {door} {stage}: {end}: {said.read_text()[-1500:]}")
+                    print(
+                        f"{number} {kind} {door} {stage}: {end}: {said.read_text()[-1500:]}",
+                        flush=True,
+                    )
         os.chdir(ROOT)
     for (kind, door, end), count in sorted(table.items()):
         print(f"{kind:8} {door:8} {end:10} {count:4}")

@@ -100,4 +100,5 @@ def _check_values(value: Any, where: str, keys: tuple[str, ...]) -> None:
         for index, inner in enumerate(value):
             _check_values(inner, where, (*keys, str(index)))
     elif isinstance(value, int) and value.bit_length() > 63:
-        raise InputError(f"{place}: expected an integer of at most 64 bits, found {shorten(value)}")
+        found = f"one of {value.bit_length()}"
+        raise InputError(f"{place}: expected an integer of at most 64 bits, found {found}")
