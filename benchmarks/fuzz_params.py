@@ -312,7 +312,10 @@ def main(argv: list[str] | None = None) -> int:
                 table[kind, door, end] += 1
                 if end not in ("accepted", "refused"):
                     bad += 1
-                    print(f"{number} {kind} {door} {stage}: {end}: {said.read_text()[-1500:]}")
+                    print(
+                        f"{number} {kind} {door} {stage}: {end}: {said.read_text()[-1500:]}",
+                        flush=True,
+                    )
         os.chdir(ROOT)
     for (kind, door, end), count in sorted(table.items()):
         print(f"{kind:8} {door:8} {end:10} {count:4}")
