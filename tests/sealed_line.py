@@ -90,8 +90,9 @@ def _watch(
             return True
         place = path.relative_to(cell)
         on_the_way = event != "open" and any(other.is_relative_to(place) for other in known)
-        temporary = place.name.startswith(".") and place.name.endswith(".tmp")
-        return on_the_way or _is_in(place, known) or (temporary and place.parent == folder)
+        own = place.relative_to(folder).parts[:1] if place.is_relative_to(folder) else ()
+        temporary = any(name.startswith(".") and name.endswith(".tmp") for name in own)
+        return on_the_way or _is_in(place, known) or temporary
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in WATCHED:

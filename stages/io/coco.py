@@ -27,7 +27,7 @@ from stages.io.sources import (
     faulty_image,
     unlisted_images,
 )
-from stages.io.user_files import LARGEST_LISTING, read_user_bytes
+from stages.io.user_files import read_user_text
 
 #: Pixels along all outlines of one object; pycocotools takes 100 bytes for each.
 LONGEST_OUTLINE = 2_000_000
@@ -182,7 +182,7 @@ def _split_files(folder: Path) -> list[tuple[str | None, Path]]:
 
 
 def _read_json(path: Path) -> _Content:
-    text = read_user_bytes(path, LARGEST_LISTING)
+    text = read_user_text(path)
     try:
         content: _Content = json.loads(text)
     except ValueError as error:
