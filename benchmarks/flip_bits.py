@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
@@ -154,11 +155,17 @@ def is_accepted(workspace: Path, kind: Kind, path: Path) -> bool:
     if kind is Kind.MEMO:
         return read_outcome(path) is not None
     if kind is Kind.CHECKPOINT:
-        checkpoint = Checkpoint("scenes", None, ())
+        checkpoint = any_checkpoint()
         checkpoint.path = path
         return checkpoint.load() is not None
     list(drop_damaged(workspace / OBJECTS, path.parent.name + path.name))
     return path.exists()
+
+
+@cache
+def any_checkpoint() -> Checkpoint:
+    """To read with; its name takes a while to find."""
+    return Checkpoint("scenes", None, ())
 
 
 def run_damaged(
