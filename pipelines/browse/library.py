@@ -53,16 +53,13 @@ class Library:
         Those that have run as dvc.lock has them; where DVC cannot read dvc.yaml, they alone.
 
         Raises:
-            InputError: there is neither.
+            InputError: there is neither, or a dvc.lock that cannot be read.
         """
         stamps = tuple(_stamp(self.root / name) for name in ("dvc.yaml", "params.yaml"))
         declared = _declared(self.root, stamps)
-        try:
-            recorded = self.revision().stages
-        except InputError:
-            if not declared:
-                raise
-            return declared
+        if declared and not (self.root / "dvc.lock").exists():
+            return declared  # its first run has just begun
+        recorded = self.revision().stages
         if not declared:
             return recorded
         return {name: recorded.get(name, record) for name, record in declared.items()}

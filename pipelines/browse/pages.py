@@ -132,12 +132,10 @@ def stage_page(
 
 def _revision(library: Library, rev: str) -> Revision:
     """As `Library.revision`; a workspace whose first run has just begun is an empty one."""
-    try:
-        return library.revision(rev)
-    except InputError:
-        if rev != WORKSPACE or not library.declared():
-            raise
+    is_new = rev == WORKSPACE and not (library.root / "dvc.lock").exists()
+    if is_new and library.declared():
         return Revision(WORKSPACE, None, datetime.now(UTC), "as it is now", {})
+    return library.revision(rev)
 
 
 def _never_made(library: Library, rev: str, name: str) -> Record:

@@ -77,3 +77,7 @@ def test_the_first_run_of_all_can_be_watched(tmp_path: Path) -> None:
         assert 'data-from="one" data-to="two"' in answer.text
         assert client.get("/stage?name=two").status_code == 200
         assert client.get("/stage?name=three").status_code == 404
+        (repository.root / "dvc.lock").write_text("stages: {one: {cmd: x, outs: [{path: ../a}]}}\n")
+        broken = client.get("/")
+        assert broken.status_code == 404
+        assert "out &#39;../a&#39;; expected a path inside the repository" in broken.text
