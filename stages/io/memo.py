@@ -21,6 +21,7 @@ from pathlib import Path
 
 from stages.io.closure import stage_libraries, stage_modules
 from stages.io.errors import InputError
+from stages.io.inputs import is_edited_since_start
 from stages.io.sealed import read_sealed, write_sealed
 
 FOLDER = Path(".seedmask/memo")
@@ -136,10 +137,17 @@ class Memo:
     """The store of one stage."""
 
     def __init__(self, stage: str, folder: Path = FOLDER) -> None:
+        """Name the store.
+
+        Raises:
+            InputError: code was edited since this process began, which runs what it was before.
+        """
         self.folder = folder / stage
         self._stage = stage
         self._modules = stage_modules(stage, ROOT)
         self.code = _digest_of(stage, self._modules)
+        if not self.has_same_code():
+            raise InputError(f"{stage}: its code was edited after it had started; run again")
 
     def path(self, item: object) -> Path:
         """Where the outcome of `item` is kept, whether or not it is there yet."""
@@ -147,7 +155,13 @@ class Memo:
         return self.folder / key[:2] / key
 
     def has_same_code(self) -> bool:
-        """Whether the stage's code is still what it was when this was made."""
+        """Whether the code that this process runs is what the keys are made of.
+
+        A worker asks too: one that began before an edit still runs what it was before.
+        """
+        sources = (ROOT / path for path in self._modules)
+        if any(is_edited_since_start(source) for source in sources):
+            return False
         return stage_modules(self._stage, ROOT) == self._modules
 
 

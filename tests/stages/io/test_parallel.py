@@ -158,6 +158,8 @@ def test_what_other_code_may_have_made_is_not_kept(
     (source.parent / "__init__.py").touch()
     source.write_text("A = 1\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stages.io.memo.ROOT", tmp_path)
+    monkeypatch.setattr("stages.io.memo.is_edited_since_start", lambda path: False)
     monkeypatch.setattr("stages.io.parallel.Memo", memo.Memo)
 
     def edit_the_code(item: Item) -> Outcome:
@@ -167,6 +169,18 @@ def test_what_other_code_may_have_made_is_not_kept(
     with pytest.raises(InputError, match="scenes: its code changed while it ran; run it again"):
         map_images(edit_the_code, ITEMS, tmp_path / "out", stage="scenes", workers=1)
     assert not list(tmp_path.glob(".seedmask/memo/scenes/*/*"))
+
+
+def test_a_process_that_began_before_an_edit_takes_and_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "stages/scenes.py"
+    source.parent.mkdir()
+    (source.parent / "__init__.py").touch()
+    source.write_text("A = 1\n")  # after this process began
+    monkeypatch.setattr("stages.io.memo.ROOT", tmp_path)
+    with pytest.raises(InputError, match="scenes: its code was edited after it had started"):
+        memo.Memo("scenes", tmp_path / "memo")
 
 
 def test_a_damaged_result_is_computed_again_and_said_once(
