@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.a2gnn import A2GNN, Problem, Settings, dropout_mask, image_loss, start_network
-from models.affinity_attention import attend, attention_weights
-from models.grid_losses import cells_on_pixels
-from models.multi_point import bilinear_taps, point_distance, point_weights, select_points
+from models.a2gnn.affinity_attention import attend, attention_weights
+from models.a2gnn.grid_losses import cells_on_pixels
+from models.a2gnn.multi_point import bilinear_taps, point_distance, point_weights, select_points
+from models.a2gnn.network import A2GNN, Problem, Settings, dropout_mask, image_loss, start_network
 from tests.reference import a2gnn as reference
 
 STRIDE = 8

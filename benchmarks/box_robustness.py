@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.line import Line
-from stages.io.files import write_json
+from stages.engine.files import write_json
 from stages.io.tables import IMAGES, INSTANCES, read_rows, read_table, write_table
 
 Sides = npt.NDArray[np.float64]

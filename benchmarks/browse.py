@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from stages.io.masks import encode_label_map
+from stages.io.label_maps import encode_label_map
 from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
 from tests.pipelines.page import serving
 

@@ -31,10 +31,10 @@ from ruamel.yaml import YAML
 
 from benchmarks.kill_graph import SMALLER
 from benchmarks.kill_stages import copy_repository, digests, pipelines, start
-from pipelines.damage import drop_damaged
-from pipelines.verify import CHECKPOINTS, Check, Kind
-from stages.io.memo import FOLDER, read_outcome
-from stages.io.training import Checkpoint
+from pipelines.graph.damage import drop_damaged
+from pipelines.run.verify import CHECKPOINTS, Check, Kind
+from stages.engine.memo import FOLDER, read_outcome
+from stages.engine.training import Checkpoint
 from tests.damaged_files import damage, rot
 
 OBJECTS = Path(".dvc/cache/files/md5")

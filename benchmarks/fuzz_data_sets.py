@@ -35,8 +35,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.dataset import dataset
-from stages.io.command import run
-from stages.io.masks import UNKNOWN, decode_rle, read_label_map
+from stages.engine.command import run
+from stages.io.label_maps import UNKNOWN, decode_rle, read_label_map
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, read_rows
 from tests.stages.malformed import write_malformed
 

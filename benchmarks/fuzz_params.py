@@ -24,11 +24,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import pipelines.plan  # noqa: F401  before the forks: each child would import DVC anew
+import pipelines.graph.plan  # noqa: F401  before the forks: each child would import DVC anew
 from pipelines.__main__ import main as pipelines_main
-from pipelines.params import stage_names
-from pipelines.presets import preset_names, use_preset
-from stages.io.command import run
+from pipelines.graph.params import stage_names
+from pipelines.graph.presets import preset_names, use_preset
+from stages.engine.command import run
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 30  # seconds

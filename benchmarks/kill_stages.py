@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from stages.io.command import read_params_file
+from stages.engine.command import read_params_file
 from tests.graph import Node, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.line import Line
-from stages.io.command import read_params_file
+from stages.engine.command import read_params_file
 
 #: What the labels are made of where classes are kept inside their boxes; the CRF does so for all.
 SOURCES = {

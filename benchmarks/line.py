@@ -8,9 +8,9 @@ from typing import Any
 from stages.a2gnn_label import a2gnn_label
 from stages.affinity_train import affinity_train
 from stages.crf_refine import crf_refine
+from stages.engine.command import parse_section, read_params_file
 from stages.grabcut_seeds import grabcut_seeds
 from stages.graph_build import graph_build
-from stages.io.command import parse_section, read_params_file
 from stages.labels_eval import labels_eval
 from stages.seeds_fuse import seeds_fuse
 

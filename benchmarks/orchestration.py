@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from pipelines.plan import Plan, State, make_plan
-from pipelines.result import Outcome, Result
-from pipelines.run import Runner, run_local
-from pipelines.schedule import Limits
+from pipelines.graph.plan import Plan, State, make_plan
+from pipelines.graph.result import Outcome, Result
+from pipelines.run.runner import Runner, run_local
+from pipelines.run.schedule import Limits
 
 Stages = Mapping[str, tuple[str, Sequence[str]]]  # name -> command that makes `name.txt`, upstream
 DVC = [sys.executable, "-m", "dvc"]
@@ -177,7 +177,7 @@ def run_prefect(
     """The same as tasks of a flow; Prefect's server is up before."""
     from prefect import flow
 
-    from pipelines.flow import THREADS, run_tasks
+    from pipelines.run.flow import THREADS, run_tasks
 
     made = chosen(root, targets, only=only)
 

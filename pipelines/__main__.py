@@ -12,8 +12,8 @@ from typing import Any
 
 import pipelines.look.commands
 import pipelines.review.commands
-from stages.io.errors import InputError
-from stages.io.files import MACHINE, explain_machine_error
+from stages.engine.errors import InputError
+from stages.engine.files import MACHINE, explain_machine_error
 
 ROOT = Path()
 PROGRAM = "python -m pipelines"
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def act(arguments: argparse.Namespace) -> int:
     """A command of pipelines/look or pipelines/review."""
-    from pipelines.look.objects import MissingObject
+    from pipelines.graph.objects import MissingObject
 
     try:
         arguments.act(ROOT, arguments)
@@ -117,8 +117,8 @@ def act(arguments: argparse.Namespace) -> int:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """`run`: plan, check the parameters, run, show what came out."""
-    from pipelines.rebuild import rebuild
-    from pipelines.run import run_local
+    from pipelines.run.rebuild import rebuild
+    from pipelines.run.runner import run_local
 
     targets: list[str] = arguments.target
     options: dict[str, Any] = {
@@ -133,7 +133,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         return 1 if rebuilt.missing else 0
     _prepare_prefect()
     _leave_in_order_on_signals()
-    from pipelines.flow import seedmask
+    from pipelines.run.flow import seedmask
 
     end = seedmask(targets, **options, return_state=True)
     if isinstance(end.data, Exception):  # not a stage: what was asked for, or Prefect
@@ -143,9 +143,9 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def _is_pending(targets: Sequence[str], *, wait: bool) -> bool:
     """Whether there is something to do, for which Prefect's server is worth its start."""
-    from pipelines.params import check_params
-    from pipelines.plan import make_plan
-    from pipelines.workspace import holding_workspace
+    from pipelines.graph.params import check_params
+    from pipelines.graph.plan import make_plan
+    from pipelines.run.workspace import holding_workspace
 
     with holding_workspace(ROOT, wait=wait):
         check_params(ROOT)
@@ -154,10 +154,10 @@ def _is_pending(targets: Sequence[str], *, wait: bool) -> bool:
 
 def status_command(targets: Sequence[str]) -> int:
     """`status`: a table of the stages and what `run` would do with each."""
-    from pipelines.params import check_params
-    from pipelines.plan import make_plan
-    from pipelines.summary import print_status
-    from pipelines.workspace import check_lock_file, check_own_folder
+    from pipelines.graph.params import check_params
+    from pipelines.graph.plan import make_plan
+    from pipelines.run.summary import print_status
+    from pipelines.run.workspace import check_lock_file, check_own_folder
 
     check_own_folder(ROOT)
     check_lock_file(ROOT)
@@ -168,8 +168,8 @@ def status_command(targets: Sequence[str]) -> int:
 
 def use_command(preset: str, overrides: Sequence[str], *, wait: bool) -> int:
     """`use`: write params.yaml and say what differs from the default."""
-    from pipelines.presets import use_preset
-    from pipelines.workspace import holding_workspace
+    from pipelines.graph.presets import use_preset
+    from pipelines.run.workspace import holding_workspace
 
     with holding_workspace(ROOT, wait=wait):
         changes = use_preset(ROOT, preset, overrides)
@@ -181,8 +181,8 @@ def use_command(preset: str, overrides: Sequence[str], *, wait: bool) -> int:
 
 def freeze_command(names: Sequence[str], *, frozen: bool, wait: bool) -> int:
     """`freeze` and `unfreeze`: write it in dvc.yaml."""
-    from pipelines.freeze import freeze
-    from pipelines.workspace import holding_workspace
+    from pipelines.run.freeze import freeze
+    from pipelines.run.workspace import holding_workspace
 
     with holding_workspace(ROOT, wait=wait):
         freeze(ROOT, names, frozen=frozen)
@@ -191,7 +191,7 @@ def freeze_command(names: Sequence[str], *, frozen: bool, wait: bool) -> int:
 
 def sweep_command(days: float, gigabytes: float | None) -> int:
     """`memo gc`: remove kept results of single images and say how much."""
-    from pipelines.memo import sweep
+    from pipelines.run.memo import sweep
 
     swept = sweep(ROOT, days=days, gigabytes=gigabytes)
     print(
@@ -203,14 +203,14 @@ def sweep_command(days: float, gigabytes: float | None) -> int:
 
 def verify_memo_command(targets: Sequence[str], share: float) -> int:
     """`memo verify`: 1 when a kept result is another than the one computed now."""
-    from pipelines.memo import verify
+    from pipelines.run.memo import verify
 
     return 0 if verify(ROOT, targets, share) else 1
 
 
 def verify_command(targets: Sequence[str], *, drop: bool) -> int:
     """`verify`: 1 when something is bad and stays."""
-    from pipelines.verify import print_verified, verify
+    from pipelines.run.verify import print_verified, verify
 
     verified = verify(ROOT, targets, drop=drop)
     print_verified(verified, " ".join(["python -m pipelines verify", *targets]), drop=drop)

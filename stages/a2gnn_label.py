@@ -15,25 +15,25 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.a2gnn import Settings, label_image
+from models.a2gnn.network import Settings, label_image
 from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.colours import cell_colours
-from stages.io.command import run
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
 from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.errors import InputError
-from stages.io.files import write_json
+from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
 from stages.io.graphs import read_graph
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import encode_label_map, read_label_map
-from stages.io.memo import Outcome
-from stages.io.parallel import map_images
-from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.label_maps import encode_label_map, read_label_map
+from stages.io.score_maps import ScoreMap, encode_score_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Section a2gnn_label of params.yaml; see `models.a2gnn.Settings` for what is not here.
+    """Section a2gnn_label of params.yaml; see `models.a2gnn.network.Settings` for what is not here.
 
     Attributes:
         seed: of every image's network.

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from models.affinity import (
+from models.a2gnn.affinity import (
     AffinityNet,
     AffinitySpec,
     affinity_loss,
@@ -34,14 +34,11 @@ from models.fit import parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment, crop_window
 from models.ops.cells import pixels_to_cells
 from models.ops.colours import cell_colours
-from stages.io.command import run
-from stages.io.errors import InputError
-from stages.io.files import write_json
-from stages.io.masks import UNKNOWN, LabelMap, read_label_map
-from stages.io.networks import read_network, read_spec, save_network
-from stages.io.progress import counted
-from stages.io.samples import ImageFile, images_of_split
-from stages.io.training import (
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.progress import counted
+from stages.engine.training import (
     Checkpoint,
     Precision,
     TrainingImages,
@@ -49,6 +46,9 @@ from stages.io.training import (
     train,
     write_curve,
 )
+from stages.io.data_set import ImageFile, images_of_split
+from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
+from stages.io.networks import read_network, read_spec, save_network
 
 Share = Annotated[float, Field(ge=0)]
 

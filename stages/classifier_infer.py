@@ -1,7 +1,7 @@
 """Class activation maps of each training image's tagged classes: several scales, and mirrored.
 
-Writes maps/<image_id>.npz (stages.io.maps), values in [0, 1) divided by each class's maximum. An
-image without tags gets a map without classes. Classes that are not tagged are never looked at.
+Writes maps/<image_id>.npz (stages.io.score_maps), values in [0, 1) divided by each class's maximum.
+An image without tags gets a map without classes. Classes that are not tagged are never looked at.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from models.cam import CamClassifier, ClassifierSpec
 from models.ops.multiscale import multiscale_cams
-from stages.io.command import run
-from stages.io.errors import InputError
-from stages.io.files import write_json
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.memo import Outcome
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
+from stages.io.data_set import ImageFile, images_of_split, tags_by_image
 from stages.io.networks import read_network, read_spec
-from stages.io.parallel import map_images
-from stages.io.samples import ImageFile, images_of_split, tags_by_image
+from stages.io.score_maps import ScoreMap, encode_score_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

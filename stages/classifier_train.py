@@ -19,15 +19,11 @@ from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
 from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
-from stages.io.command import run
-from stages.io.errors import InputError
-from stages.io.files import write_json
-from stages.io.networks import save_network
-from stages.io.pretrained import initial_weights, initial_weights_files
-from stages.io.progress import counted
-from stages.io.samples import images_of_split, tags_by_image
-from stages.io.tables import CATEGORIES, read_rows
-from stages.io.training import (
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.progress import counted
+from stages.engine.training import (
     Checkpoint,
     Precision,
     TrainingImages,
@@ -35,6 +31,10 @@ from stages.io.training import (
     train,
     write_curve,
 )
+from stages.io.data_set import images_of_split, tags_by_image
+from stages.io.networks import save_network
+from stages.io.pretrained import initial_weights, initial_weights_files
+from stages.io.tables import CATEGORIES, read_rows
 
 Strength = Annotated[float, Field(ge=0, le=1)]
 
@@ -66,7 +66,7 @@ class Params:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What `weights` names; `stages.io.command.run` looks whether it changes meanwhile."""
+        """What `weights` names; `stages.engine.command.run` looks whether it changes meanwhile."""
         return initial_weights_files(self.weights)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from stages.io.closure import CLOSURES, all_closures, read_lock
-from stages.io.command import run
-from stages.io.errors import InputError
-from stages.io.files import write_json
+from stages.engine.closure import CLOSURES, all_closures, read_lock
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

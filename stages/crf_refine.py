@@ -16,14 +16,14 @@ from pydantic.dataclasses import dataclass
 from models.ops.boxes import inside_own_boxes, outside_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.crf import Kernels, allowed_only, dense_crf, label_probabilities
-from stages.io.command import run
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
 from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.errors import InputError
-from stages.io.maps import read_score_map
-from stages.io.masks import UNKNOWN, encode_label_map, read_label_map
-from stages.io.memo import Outcome
-from stages.io.parallel import map_images
-from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
+from stages.io.score_maps import read_score_map
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

@@ -7,7 +7,7 @@ and both counted. What is wrong with the data set as a whole (no readable annota
 categories, an id that stands twice) stops the stage with one line.
 
 Images that lie in the data set's folders and are in no list are named in unlisted.csv. Where the
-data set states no split, some images are held out by their ids (stages.io.sources.held_out).
+data set states no split, some images are held out by their ids (stages.sources.source.held_out).
 
 EXIF orientation: widths, heights and boxes in the tables are those of the upright image. Where the
 annotation states the stored size and the rotation exchanges the sides, its boxes and masks are
@@ -42,21 +42,21 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from stages.io.coco import read_coco
-from stages.io.command import run
-from stages.io.errors import InputError, shown
-from stages.io.files import write_bytes, write_json
-from stages.io.folder import read_folder
-from stages.io.images import decode_image
-from stages.io.masks import encode_label_map
-from stages.io.orientation import stored_layout, upright_box
-from stages.io.parallel import default_workers
-from stages.io.progress import counted
-from stages.io.sources import Source, SourceImage, held_out
+from stages.engine.command import run
+from stages.engine.errors import InputError, shown
+from stages.engine.files import write_bytes, write_json
+from stages.engine.parallel import default_workers
+from stages.engine.progress import counted
+from stages.io.label_maps import encode_label_map
+from stages.io.photographs import decode_image
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
-from stages.io.truth import Truth, check_labels
 from stages.io.user_files import read_user_bytes
-from stages.io.voc import read_voc
+from stages.sources.coco import read_coco
+from stages.sources.folder import read_folder
+from stages.sources.orientation import stored_layout, upright_box
+from stages.sources.source import Source, SourceImage, held_out
+from stages.sources.truth import Truth, check_labels
+from stages.sources.voc import read_voc
 
 READERS: dict[str, Callable[[Path], Source]] = {
     "coco": read_coco,

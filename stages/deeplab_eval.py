@@ -19,15 +19,14 @@ from pydantic.dataclasses import dataclass
 from models.deeplab import DeepLab, DeepLabSpec, predict
 from models.metrics import ConfusionMatrix
 from models.ops.crf import Kernels, dense_crf
-from stages.io.command import run
-from stages.io.files import write_json
-from stages.io.masks import LabelMap, encode_label_map, read_label_map
-from stages.io.memo import Outcome
-from stages.io.networks import read_network, read_spec
-from stages.io.parallel import map_images
-from stages.io.progress import counted
-from stages.io.samples import ImageFile, images_of_split
-from stages.io.scores import (
+from stages.engine.command import run
+from stages.engine.files import write_json
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
+from stages.engine.progress import counted
+from stages.io.data_set import ImageFile, images_of_split
+from stages.io.label_maps import LabelMap, encode_label_map, read_label_map
+from stages.io.measures import (
     count_pixels,
     labels_of,
     percent,
@@ -35,6 +34,7 @@ from stages.io.scores import (
     read_truth,
     set_scores,
 )
+from stages.io.networks import read_network, read_spec
 from stages.io.tables import IMAGES, read_rows
 
 #: A class that is nowhere more likely than this takes no part in the CRF, which costs per class;

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from stages.io.command import run
+from stages.engine.command import run
 from stages.io.pages import read_measures, write_page
 
 

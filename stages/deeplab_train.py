@@ -20,15 +20,11 @@ from models.cam import ClassifierSpec
 from models.deeplab import UNKNOWN, DeepLab, DeepLabSpec, segmentation_loss
 from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
-from stages.io.command import run
-from stages.io.errors import InputError
-from stages.io.files import write_json
-from stages.io.masks import LabelMap, read_label_map
-from stages.io.networks import read_network, read_spec, save_network
-from stages.io.progress import counted
-from stages.io.samples import ImageFile, images_of_split
-from stages.io.scores import read_class_names
-from stages.io.training import (
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.progress import counted
+from stages.engine.training import (
     Checkpoint,
     Precision,
     TrainingImages,
@@ -36,6 +32,10 @@ from stages.io.training import (
     train,
     write_curve,
 )
+from stages.io.data_set import ImageFile, images_of_split
+from stages.io.label_maps import LabelMap, read_label_map
+from stages.io.measures import read_class_names
+from stages.io.networks import read_network, read_spec, save_network
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -16,13 +16,13 @@ from pydantic.dataclasses import dataclass
 
 from models.ops.boxes import filled_boxes, unknown_in_region
 from models.ops.grabcut import grabcut_box, label_cuts
-from stages.io.command import run
+from stages.engine.command import run
+from stages.engine.files import write_json
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
 from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.files import write_json
-from stages.io.masks import encode_label_map
-from stages.io.memo import Outcome
-from stages.io.parallel import map_images
-from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.label_maps import encode_label_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -14,7 +14,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.affinity import (
+from models.a2gnn.affinity import (
     AffinityNet,
     AffinitySpec,
     Offset,
@@ -22,13 +22,13 @@ from models.affinity import (
     node_features,
     window_offsets,
 )
-from stages.io.command import run
-from stages.io.files import write_json
+from stages.engine.command import run
+from stages.engine.files import write_json
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
+from stages.io.data_set import ImageFile, images_of_split
 from stages.io.graphs import Graph, encode_graph
-from stages.io.memo import Outcome
 from stages.io.networks import read_network, read_spec
-from stages.io.parallel import map_images
-from stages.io.samples import ImageFile, images_of_split
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -19,10 +19,10 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from models.average_precision import voc_average_precision, voc_hits
-from stages.io.command import run
-from stages.io.files import write_json
-from stages.io.samples import ImageFile, images_of_split
-from stages.io.scores import percent, read_class_names
+from stages.engine.command import run
+from stages.engine.files import write_json
+from stages.io.data_set import ImageFile, images_of_split
+from stages.io.measures import percent, read_class_names
 from stages.io.tables import INSTANCES, read_rows
 
 Row = Mapping[str, Any]

@@ -19,16 +19,16 @@ import pandas as pd
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from models.instances import Instance, split_instances
+from models.a2gnn.instances import Instance, split_instances
 from models.ops.cells import cells_to_pixels
-from stages.io.command import run
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.progress import counted
 from stages.io.corrections import read_human
-from stages.io.errors import InputError
-from stages.io.files import write_json
-from stages.io.maps import read_score_map
-from stages.io.masks import UNKNOWN, encode_rle, read_label_map
-from stages.io.progress import counted
-from stages.io.samples import Box, ImageFile, images_of_split, numbered_boxes_by_image
+from stages.io.data_set import Box, ImageFile, images_of_split, numbered_boxes_by_image
+from stages.io.label_maps import UNKNOWN, encode_rle, read_label_map
+from stages.io.score_maps import read_score_map
 from stages.io.tables import INSTANCES, write_table
 
 COUNTED = (

@@ -13,12 +13,12 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from models.metrics import ConfusionMatrix
-from stages.io.command import run
-from stages.io.files import write_json
-from stages.io.masks import read_label_map
-from stages.io.progress import counted
-from stages.io.samples import images_of_split
-from stages.io.scores import (
+from stages.engine.command import run
+from stages.engine.files import write_json
+from stages.engine.progress import counted
+from stages.io.data_set import images_of_split
+from stages.io.label_maps import read_label_map
+from stages.io.measures import (
     IMAGE_SCORES,
     count_pixels,
     image_scores,

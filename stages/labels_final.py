@@ -16,7 +16,10 @@ from pathlib import Path
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from stages.io.command import run
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes, write_json
+from stages.engine.progress import counted
 from stages.io.corrections import (
     AUTOMATIC,
     HUMAN,
@@ -24,11 +27,8 @@ from stages.io.corrections import (
     read_correction,
     write_origins,
 )
-from stages.io.errors import InputError
-from stages.io.files import write_bytes, write_json
-from stages.io.masks import LabelMap, encode_label_map, read_label_map
-from stages.io.progress import counted
-from stages.io.samples import images_of_split
+from stages.io.data_set import images_of_split
+from stages.io.label_maps import LabelMap, encode_label_map, read_label_map
 from stages.io.tables import CATEGORIES, read_rows
 
 

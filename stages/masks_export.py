@@ -18,12 +18,12 @@ from pycocotools import mask as coco_mask
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from stages.io.command import run
-from stages.io.errors import InputError
-from stages.io.files import write_bytes, write_json
-from stages.io.masks import UNKNOWN, LabelMap, decode_rle, encode_label_map, read_label_map
-from stages.io.progress import counted
-from stages.io.samples import ImageFile, images_of_split
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes, write_json
+from stages.engine.progress import counted
+from stages.io.data_set import ImageFile, images_of_split
+from stages.io.label_maps import UNKNOWN, LabelMap, decode_rle, encode_label_map, read_label_map
 from stages.io.tables import CATEGORIES, INSTANCES, read_rows
 
 Row = Mapping[str, Any]

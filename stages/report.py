@@ -14,10 +14,13 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.io.command import read_params_file, run
+from stages.engine.command import read_params_file, run
+from stages.engine.files import write_bytes
+from stages.engine.progress import counted
 from stages.io.corrections import read_human
-from stages.io.files import write_bytes
-from stages.io.masks import read_label_map
+from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.label_maps import read_label_map
+from stages.io.measures import IMAGE_SCORES, read_class_names, read_truth
 from stages.io.pages import read_measures, write_page
 from stages.io.pictures import (
     Colour,
@@ -28,9 +31,6 @@ from stages.io.pictures import (
     shrink_labels,
     with_boxes,
 )
-from stages.io.progress import counted
-from stages.io.samples import Box, ImageFile, boxes_by_image, images_of_split
-from stages.io.scores import IMAGE_SCORES, read_class_names, read_truth
 from stages.io.tables import read_rows
 
 TEMPLATE = "report.html.j2"

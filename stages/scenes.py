@@ -1,8 +1,8 @@
 """Draw the embedded data set from a seed and write it in COCO format.
 
 images/{train,val}/<number>.jpg, annotations/instances_{train,val}.json with boxes and masks as run
-lengths. What is drawn, and why it is hard, is told in models/scenes.py. The same seed gives the
-same bytes; each image has its own random stream, so another count leaves the first ones as they
+lengths. What is drawn, and why it is hard, is told in models/scenes/scenes.py. The same seed gives
+the same bytes; each image has its own random stream, so another count leaves the first ones as they
 were.
 """
 
@@ -15,12 +15,12 @@ from PIL import Image
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.creatures import NAMES
-from models.scenes import Scene, draw_scene
-from stages.io.command import run
-from stages.io.files import write_bytes, write_json
-from stages.io.masks import encode_rle
-from stages.io.progress import Count
+from models.scenes.creatures import NAMES
+from models.scenes.scenes import Scene, draw_scene
+from stages.engine.command import run
+from stages.engine.files import write_bytes, write_json
+from stages.engine.progress import Count
+from stages.io.label_maps import encode_rle
 
 QUALITY = 90  # of the JPEG files
 

@@ -13,9 +13,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.ops.boxes import outside_boxes
-from models.ops.cells import cells_to_pixels
-from models.seeds import (
+from models.a2gnn.seeds import (
     agreeing_seeds,
     box_seeds,
     cam_labels,
@@ -25,14 +23,16 @@ from models.seeds import (
     unseen_boxes,
     with_inner_background,
 )
-from stages.io.command import run
-from stages.io.errors import InputError
-from stages.io.files import write_json
-from stages.io.maps import read_score_map
-from stages.io.masks import UNKNOWN, encode_label_map, read_label_map
-from stages.io.memo import Outcome
-from stages.io.parallel import map_images
-from stages.io.samples import Box, boxes_by_image, images_of_split
+from models.ops.boxes import outside_boxes
+from models.ops.cells import cells_to_pixels
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
+from stages.io.data_set import Box, boxes_by_image, images_of_split
+from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
+from stages.io.score_maps import read_score_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -43,7 +43,7 @@ class Params:
         threshold: an activation must exceed it to be more than background.
         confident_fraction: of each class, the share of its pixels that are confident.
         confident_rule: "agreement" asks objects for M_F = M'_I; "printed" is eq. 5 to the letter,
-            which keeps all of M_F (models/seeds.py says why).
+            which keeps all of M_F (models/a2gnn/seeds.py says why).
         inside_background: inside the boxes, what GrabCut takes for background is background where
             no activation reaches this; 0 leaves it unknown (eq. 2).
     """

@@ -17,16 +17,16 @@ from pydantic.dataclasses import dataclass
 from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels, pixels_to_cells
 from models.ops.random_walk import affinity_matrix, walk
-from stages.io.command import run
+from stages.engine.command import run
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
+from stages.engine.memo import Outcome
+from stages.engine.parallel import map_images
 from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.errors import InputError
-from stages.io.files import write_json
+from stages.io.data_set import Box, boxes_by_image
 from stages.io.graphs import read_graph
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import UNKNOWN, encode_label_map, read_label_map
-from stages.io.memo import Outcome
-from stages.io.parallel import map_images
-from stages.io.samples import Box, boxes_by_image
+from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
+from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.io.tables import IMAGES, read_rows
 
 

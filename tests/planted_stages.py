@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 

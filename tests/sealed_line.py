@@ -20,7 +20,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.io.command import read_params_file, run
+from stages.engine.command import read_params_file, run
 from tests.graph import Node, look_up, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]

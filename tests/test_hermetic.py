@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.presets import use_preset
-from stages.io.files import write_bytes
-from stages.io.masks import encode_label_map
+from pipelines.graph.presets import use_preset
+from stages.engine.files import write_bytes
+from stages.io.label_maps import encode_label_map
 from tests import planted_stages
 from tests.graph import Node
 from tests.sealed_line import run_sealed

@@ -26,7 +26,7 @@ def test_an_import_against_the_layers_is_found(tmp_path: Path) -> None:
             ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
-    (tmp_path / "models/upward.py").write_text("import stages.io.masks\n")
+    (tmp_path / "models/upward.py").write_text("import stages.io.label_maps\n")
     result = lint_imports(tmp_path)
     assert result.returncode == 1
-    assert "models.upward -> stages.io.masks" in result.stdout
+    assert "models.upward -> stages.io.label_maps" in result.stdout

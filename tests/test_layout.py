@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.io.closure import CLOSURES, import_closure
+from stages.engine.closure import CLOSURES, import_closure
 from tests.graph import Node, look_up, overlap, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]

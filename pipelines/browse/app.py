@@ -28,14 +28,14 @@ from pipelines.browse import pages, text
 from pipelines.browse.library import Library
 from pipelines.browse.review_page import doubted_image, review_page
 from pipelines.browse.states import activity, standings
+from pipelines.graph.objects import MissingObject
+from pipelines.graph.revisions import WORKSPACE
 from pipelines.look import drawing
 from pipelines.look.compare import Comparison
 from pipelines.look.layers import Catalogue
-from pipelines.look.objects import MissingObject
-from pipelines.look.revisions import WORKSPACE
 from pipelines.review.doubt import final_layer
 from pipelines.review.marks import Marks, Verdict
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.pictures import encode_png
 
 HERE = Path(__file__).parent

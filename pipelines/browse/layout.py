@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from pipelines.look.revisions import Record, upstream
+from pipelines.graph.revisions import Record, upstream
 
 WIDTH, GAP, ROW_GAP = 208, 22, 42
 SINGLE, HEAD, LINE = 76, 58, 17  # heights: of one stage's card, of a group's, of each member

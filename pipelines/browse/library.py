@@ -10,11 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.declared import declared_stages
-from pipelines.look import drawing
-from pipelines.look.layers import Catalogue, Layer
-from pipelines.look.objects import MissingObject, Objects
-from pipelines.look.revisions import (
+from pipelines.graph.declared import declared_stages
+from pipelines.graph.objects import MissingObject, Objects
+from pipelines.graph.revisions import (
     WORKSPACE,
     Record,
     Revision,
@@ -22,7 +20,9 @@ from pipelines.look.revisions import (
     read_graph,
     read_revision,
 )
-from stages.io.errors import InputError
+from pipelines.look import drawing
+from pipelines.look.layers import Catalogue, Layer
+from stages.engine.errors import InputError
 from stages.io.pictures import encode_jpeg, encode_png
 
 KEPT_BYTES = 64 * 2**20  # of pictures

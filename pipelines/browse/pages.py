@@ -14,15 +14,15 @@ from pipelines.browse.library import Library, headline
 from pipelines.browse.review_page import legend
 from pipelines.browse.states import MEANINGS
 from pipelines.browse.text import cell
-from pipelines.journal import last_failure, last_seconds
+from pipelines.graph.journal import last_failure, last_seconds
+from pipelines.graph.objects import MissingObject
+from pipelines.graph.revisions import WORKSPACE, Record, Revision
 from pipelines.look.compare import Comparison, changed_code, changed_params
 from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
-from pipelines.look.objects import MissingObject
-from pipelines.look.revisions import WORKSPACE, Record, Revision
-from stages.io.errors import InputError
-from stages.io.masks import UNKNOWN
+from stages.engine.errors import InputError
+from stages.io.label_maps import UNKNOWN
+from stages.io.measures import percent, scores_of_image
 from stages.io.pictures import inline
-from stages.io.scores import percent, scores_of_image
 
 TILES, THUMBNAIL, LARGE = 60, 200, 640  # pictures of a page; their longer sides, pixels
 ROWS = 50

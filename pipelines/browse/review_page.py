@@ -7,7 +7,7 @@ from pipelines.browse.library import Library
 from pipelines.look.layers import Catalogue
 from pipelines.review.doubt import SOURCES, doubt, final_layer
 from pipelines.review.marks import Marks, Verdict
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.pictures import UNKNOWN_COLOUR, Colour
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import uvicorn
 
 from pipelines.browse.app import create_app
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 
 HOST = "127.0.0.1"
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines.browse.text import when
-from pipelines.journal import last_failure
-from pipelines.plan import State, make_plan
-from pipelines.progress import running_stages
+from pipelines.graph.journal import last_failure
+from pipelines.graph.plan import State, make_plan
+from pipelines.run.progress import running_stages
 
 #: What a dot of the graph means, in the order of the legend.
 MEANINGS = {

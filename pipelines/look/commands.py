@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 
 if TYPE_CHECKING:  # each command imports what it needs, so that the others start quickly
-    from pipelines.journal import Entry
+    from pipelines.graph.journal import Entry
     from pipelines.look.compare import Comparison, Difference
     from pipelines.look.layers import Catalogue, Layer
     from pipelines.look.provenance import Provenance
 
-WORKSPACE = "workspace"  # of pipelines.look.revisions, which takes a tenth of a second to import
+WORKSPACE = "workspace"  # of pipelines.graph.revisions, which takes a tenth of a second to import
 MANY = 200  # changed images that are worth the start of other processes
 COLUMNS = ("image_id", "pixels", "share", "iou", "first_miou", "second_miou", "gain")
 GAP = 8  # pixels between pictures
@@ -69,9 +69,9 @@ def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
     """`ladder`: one revision with all its numbers, or the mIoU of several side by side."""
     from rich.console import Console
 
-    from pipelines.ladder import ladder_rows, ladder_table, revisions_table
-    from pipelines.look.objects import Objects
-    from pipelines.look.revisions import read_revision
+    from pipelines.graph.objects import Objects
+    from pipelines.graph.revisions import read_revision
+    from pipelines.look.measures import ladder_rows, ladder_table, revisions_table
 
     objects = Objects(root)
     names = list(dict.fromkeys(arguments.revision)) or [WORKSPACE]
@@ -131,9 +131,9 @@ def diff_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def why_command(root: Path, arguments: argparse.Namespace) -> None:
     """`why`: print all that is known of a file."""
-    from pipelines.look.objects import Objects
+    from pipelines.graph.objects import Objects
+    from pipelines.graph.revisions import read_revision
     from pipelines.look.provenance import explain
-    from pipelines.look.revisions import read_revision
 
     found = explain(Objects(root), read_revision(root, arguments.rev), arguments.file)
     if isinstance(found, str):
@@ -178,15 +178,15 @@ def _run_line(run: "Entry | None") -> str:
 
 
 def _catalogue(root: Path, name: str) -> "Catalogue":
+    from pipelines.graph.objects import Objects
+    from pipelines.graph.revisions import read_revision
     from pipelines.look.layers import Catalogue
-    from pipelines.look.objects import Objects
-    from pipelines.look.revisions import read_revision
 
     return Catalogue(Objects(root), read_revision(root, name))
 
 
 def _check_stage(catalogue: "Catalogue", stage: str) -> None:
-    from pipelines.params import suggest
+    from pipelines.graph.params import suggest
 
     revision = catalogue.revision
     if stage not in revision.stages:
@@ -274,7 +274,7 @@ def _differences(comparison: "Comparison") -> list["Difference"]:
     Raises:
         InputError, MissingObject: no image could be compared.
     """
-    from pipelines.look.objects import MissingObject
+    from pipelines.graph.objects import MissingObject
 
     jobs: list[tuple[str, Path, Path, Path | None]] = []
     failures: list[InputError | MissingObject] = []
@@ -302,7 +302,7 @@ def _measured(
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from stages.io.parallel import default_workers
+    from stages.engine.parallel import default_workers
 
     if len(jobs) <= MANY or default_workers() == 1:
         return list(map(_measure, jobs))

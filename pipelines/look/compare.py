@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.graph.objects import MissingObject
+from pipelines.graph.revisions import Record, upstream
 from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
-from pipelines.look.objects import MissingObject
-from pipelines.look.revisions import Record, upstream
-from stages.io.errors import InputError
-from stages.io.masks import LabelMap, read_label_map
-from stages.io.scores import scores_of_image
+from stages.engine.errors import InputError
+from stages.io.label_maps import LabelMap, read_label_map
+from stages.io.measures import scores_of_image
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from PIL import Image, ImageOps
 
 from pipelines.look.instance_colours import instance_colours
 from pipelines.look.layers import Catalogue, Kind, Layer, instances_by_image
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.graphs import read_graph
-from stages.io.images import FORMATS, RGB, decode_image
-from stages.io.maps import read_score_map
-from stages.io.masks import UNKNOWN, decode_rle, read_label_map
+from stages.io.label_maps import UNKNOWN, decode_rle, read_label_map
+from stages.io.photographs import FORMATS, RGB, decode_image
 from stages.io.pictures import (
     RGBA,
     UNKNOWN_COLOUR,
@@ -22,6 +21,7 @@ from stages.io.pictures import (
     label_layer,
     thumbnail,
 )
+from stages.io.score_maps import read_score_map
 
 BETTER, WORSE, OTHER = (38, 166, 91), (214, 48, 49), (241, 196, 15)
 

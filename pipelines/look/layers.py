@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines.look.objects import MissingObject, Objects, file_md5
-from pipelines.look.revisions import Record, Revision
-from stages.io.errors import InputError
-from stages.io.masks import LabelMap, read_label_map
+from pipelines.graph.objects import MissingObject, Objects, file_md5
+from pipelines.graph.revisions import Record, Revision
+from stages.engine.errors import InputError
+from stages.io.data_set import Box, ImageFile, boxes_by_image
+from stages.io.label_maps import LabelMap, read_label_map
+from stages.io.measures import read_class_names
 from stages.io.pictures import Colour, class_colours
-from stages.io.samples import Box, ImageFile, boxes_by_image
-from stages.io.scores import read_class_names
 from stages.io.tables import IMAGES, INSTANCES, read_rows
 
 IMAGE_TABLE = "data/dataset/images.parquet"

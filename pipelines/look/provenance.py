@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from pipelines.journal import Entry, read_runs
+from pipelines.graph.journal import Entry, read_runs
+from pipelines.graph.objects import MissingObject, Objects, file_md5
+from pipelines.graph.result import Outcome
+from pipelines.graph.revisions import Commit, Record, Revision, read_graph, recorded_since
 from pipelines.look.layers import IMAGE_TABLE, Catalogue
-from pipelines.look.objects import MissingObject, Objects, file_md5
-from pipelines.look.revisions import Commit, Record, Revision, read_graph, recorded_since
-from pipelines.result import Outcome
-from stages.io.closure import CLOSURES
-from stages.io.errors import InputError
-from stages.io.origins import read_origins
+from stages.engine.closure import CLOSURES
+from stages.engine.errors import InputError
+from stages.engine.origins import read_origins
 from stages.io.tables import IMAGES, read_rows
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.look.layers import Catalogue
@@ -135,8 +135,8 @@ def remove_command(root: Path, arguments: argparse.Namespace) -> None:
 
 
 def _catalogue(root: Path, revision: str = "workspace") -> "Catalogue":
+    from pipelines.graph.objects import Objects
+    from pipelines.graph.revisions import read_revision
     from pipelines.look.layers import Catalogue
-    from pipelines.look.objects import Objects
-    from pipelines.look.revisions import read_revision
 
     return Catalogue(Objects(root), read_revision(root, revision))

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipelines.needs import all_above
-from pipelines.plan import make_plan
-from pipelines.workspace import holding_workspace
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from pipelines.graph.needs import all_above
+from pipelines.graph.plan import make_plan
+from pipelines.run.workspace import holding_workspace
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 
 CORRECTIONS = Path("data/corrections")
 

@@ -12,11 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines.look.layers import Catalogue, Kind, Layer
-from stages.io.errors import InputError
-from stages.io.maps import ScoreMap, read_score_map
-from stages.io.masks import UNKNOWN, LabelMap, read_label_map
-from stages.io.parallel import default_workers
-from stages.io.samples import Box
+from stages.engine.errors import InputError
+from stages.engine.parallel import default_workers
+from stages.io.data_set import Box
+from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
+from stages.io.score_maps import ScoreMap, read_score_map
 
 #: Whose labels are held against one another, and whose scores are looked at.
 SOURCES = ("seeds_fuse/fused", "walk_label/labels", "a2gnn_label/labels")

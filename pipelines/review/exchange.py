@@ -26,6 +26,8 @@ from pipelines.look import drawing
 from pipelines.look.layers import Catalogue, Kind, Layer
 from pipelines.review.corrections import CORRECTIONS, check_known, keep_corrections
 from pipelines.review.doubt import final_layer
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 from stages.io.coloured import (
     ColourTable,
     encode_colour_table,
@@ -33,12 +35,10 @@ from stages.io.coloured import (
     read_coloured,
     voc_colours,
 )
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.masks import UNKNOWN, LabelMap, encode_label_map, read_label_map
-from stages.io.orientation import stored_layout
+from stages.io.label_maps import UNKNOWN, LabelMap, encode_label_map, read_label_map
 from stages.io.pictures import encode_png
-from stages.io.sources import check_image_id
+from stages.sources.orientation import stored_layout
+from stages.sources.source import check_image_id
 
 IMAGES, CLASSES, OBJECTS = "JPEGImages", "SegmentationClass", "SegmentationObject"
 LISTING, COLOURS = "ImageSets/Segmentation/default.txt", "labelmap.txt"

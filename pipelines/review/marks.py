@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.sources import check_image_id
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.sources.source import check_image_id
 
 MARKS = Path(".seedmask/review/marks.csv")
 COLUMNS = ["image_id", "mark", "when", "labels"]

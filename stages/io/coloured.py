@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stages.io.errors import InputError
-from stages.io.masks import LabelMap, palette
+from stages.engine.errors import InputError
+from stages.io.label_maps import LabelMap, palette
 from stages.io.pictures import Colour
 from stages.io.user_files import read_user_bytes, read_user_text
 

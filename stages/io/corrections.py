@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.masks import UNKNOWN, LabelMap, palette, read_label_map
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.io.label_maps import UNKNOWN, LabelMap, palette, read_label_map
 
 HUMAN, AUTOMATIC = "human", "automatic"
 COLUMNS = ["image_id", "origin"]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.ops.boxes import BoxTuple, outside_boxes
-from stages.io.masks import decode_rle
+from stages.io.label_maps import decode_rle
 from stages.io.tables import INSTANCES, read_rows
 
 

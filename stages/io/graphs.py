@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 
 
 @dataclass(frozen=True)

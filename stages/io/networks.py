@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from stages.io.checkpoints import read_weights, read_weights_params, save_weights
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
+from stages.io.weights import read_weights, read_weights_params, save_weights
 
 NetworkT_co = TypeVar("NetworkT_co", bound=nn.Module, covariant=True)
 SpecT = TypeVar("SpecT")

@@ -7,8 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 
 
 def write_page(path: Path, template: str, context: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
-from stages.io.images import FORMATS, RGB, decode_image
-from stages.io.masks import UNKNOWN, LabelMap
-from stages.io.samples import Box
+from stages.io.data_set import Box
+from stages.io.label_maps import UNKNOWN, LabelMap
+from stages.io.photographs import FORMATS, RGB, decode_image
 
 Colour = tuple[int, int, int]
 #: uint8 [H, W, 4]; what is transparent shows the photograph below.

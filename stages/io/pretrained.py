@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ def initial_weights(name: str, backbone: str) -> "dict[str, Tensor] | None":
     Raises:
         InputError: they are not there or cannot be read; begins with "weights: ".
     """
-    from stages.io.checkpoints import read_weights  # loads torch, which a plan need not
+    from stages.io.weights import read_weights  # loads torch, which a plan need not
 
     if name == "none":
         return None

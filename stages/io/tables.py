@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 
 if TYPE_CHECKING:  # most stages read rows alone, and pandas takes 0.3 s to import
     import pandas as pd

@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 
 #: Bytes of an image, a mask or the annotation of one image.
 LARGEST = 2**30

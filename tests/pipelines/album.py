@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.io.graphs import Graph, encode_graph
-from stages.io.images import RGB
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import LabelMap, encode_label_map
+from stages.io.label_maps import LabelMap, encode_label_map
+from stages.io.photographs import RGB
+from stages.io.score_maps import ScoreMap, encode_score_map
 from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
 
 SIZE = (24, 32)

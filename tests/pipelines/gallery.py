@@ -19,8 +19,8 @@ import pandas as pd
 from PIL import Image
 
 from stages.io.graphs import Graph, encode_graph
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import encode_label_map, encode_rle
+from stages.io.label_maps import encode_label_map, encode_rle
+from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 from tests.pipelines.mini_repository import HERE
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.io.images import RGB
+from stages.io.photographs import RGB
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES
 
 

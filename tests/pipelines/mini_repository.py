@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import ClassVar
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from stages.io.command import run
-from stages.io.files import write_bytes
-from stages.io.progress import counted
+from stages.engine.command import run
+from stages.engine.files import write_bytes
+from stages.engine.progress import counted
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.plan import State, make_plan
+from pipelines.graph.plan import State, make_plan
 from tests.pipelines.mini_repository import MiniRepository
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.presets import use_preset
+from pipelines.graph.presets import use_preset
 from tests.stages.devkits import coco_box, coco_image, write_coco
 
 HERE = Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 """A2GNN the obvious way: N x N attention, everything upsampled to pixels, loops over the boxes.
 
-Settings, boxes, rows and seeds mean what they mean in models.a2gnn.
+Settings, boxes, rows and seeds mean what they mean in models.a2gnn.network.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.a2gnn import Settings
+from models.a2gnn.network import Settings
 
 PixelBox = tuple[int, int, int, int]
 
@@ -146,7 +146,7 @@ def consistent_seeds(
     grid: tuple[int, int],
     stride: int,
 ) -> Tensor:
-    """The rule of models.consistency, pixel by pixel; features [N, F] of the cells."""
+    """The rule of models.a2gnn.consistency, pixel by pixel; features [N, F] of the cells."""
     verdicts: dict[int, list[bool]] = {}
     for (x0, y0, x1, y1), row, prototype in zip(boxes, rows, prototypes, strict=True):
         margin: dict[int, float] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.io.sources import Source
+from stages.sources.source import Source
 
 WIDTH, HEIGHT = 48, 40
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from stages.io.files import write_bytes
+from stages.engine.files import write_bytes
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, read_rows, write_table
 
 SIZE = (40, 48)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from models.affinity import AffinitySpec
+from models.a2gnn.affinity import AffinitySpec
 from models.cam import ClassifierSpec
-from models.creatures import NAMES
+from models.scenes.creatures import NAMES
 from stages import (
     a2gnn_label,
     classifier_infer,
@@ -26,9 +26,9 @@ from stages import (
     seeds_fuse,
     walk_label,
 )
-from stages.io import parallel
-from stages.io.command import parse_section, read_params_file
-from stages.io.memo import Memo
+from stages.engine import parallel
+from stages.engine.command import parse_section, read_params_file
+from stages.engine.memo import Memo
 from stages.io.networks import save_network
 from tests.training_set import TrainingSet
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.io.masks import encode_rle
+from stages.io.label_maps import encode_rle
 from tests.stages.devkits import (
     HEIGHT,
     WIDTH,

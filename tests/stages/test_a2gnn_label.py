@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from stages.a2gnn_label import Params, a2gnn_label
-from stages.io import parallel
-from stages.io.command import parse_section, read_params_file
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from stages.engine import parallel
+from stages.engine.command import parse_section, read_params_file
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.engine.memo import Memo
 from stages.io.graphs import Graph, encode_graph
-from stages.io.maps import read_score_map
-from stages.io.masks import encode_label_map, read_label_map
-from stages.io.memo import Memo
+from stages.io.label_maps import encode_label_map, read_label_map
+from stages.io.score_maps import read_score_map
 from tests.stages.drawn_discs import SIZE, add_crowd, draw, overlap, write_discs
 
 STRIDE, GRID = 4, (10, 12)

@@ -10,17 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from models.affinity import AffinitySpec
+from models.a2gnn.affinity import AffinitySpec
 from models.cam import ClassifierSpec
 from stages.affinity_train import Params, affinity_train
-from stages.io.checkpoints import read_weights
-from stages.io.command import parse_section
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.masks import encode_label_map
+from stages.engine.command import parse_section
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.engine.training import Checkpoint
+from stages.io.label_maps import encode_label_map
 from stages.io.networks import read_spec, save_network
 from stages.io.tables import IMAGES, write_table
-from stages.io.training import Checkpoint
+from stages.io.weights import read_weights
 
 SECTION: dict[str, Any] = {
     "seed": 0, "output_stride": 8, "reduced": [64, 128, 256], "radius": 2, "window": "disc",
@@ -37,7 +37,7 @@ HEAD_ONLY = Params(**(SECTION | {"train_backbone": False, "epochs": 12, "learnin
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     own = partial(Checkpoint, folder=tmp_path / "checkpoints")
     monkeypatch.setattr("stages.affinity_train.Checkpoint", own)
-    monkeypatch.setattr("stages.io.training.TRAINING_THREADS", 1)
+    monkeypatch.setattr("stages.engine.training.TRAINING_THREADS", 1)
     generator = np.random.default_rng(0)
     rows = []
     for name in ("a", "b", "c", "v"):

@@ -11,11 +11,11 @@ import torch
 from models.backbones import cell_features
 from models.cam import CamClassifier, ClassifierSpec
 from stages.classifier_infer import Params, classifier_infer
-from stages.io.command import parse_section, read_params_file
-from stages.io.errors import InputError
-from stages.io.maps import read_score_map
-from stages.io.memo import Memo
+from stages.engine.command import parse_section, read_params_file
+from stages.engine.errors import InputError
+from stages.engine.memo import Memo
 from stages.io.networks import save_network
+from stages.io.score_maps import read_score_map
 from stages.io.tables import TAGS, write_table
 from tests.stages.drawn_discs import draw, write_discs
 
@@ -46,7 +46,7 @@ def network() -> CamClassifier:
 
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    monkeypatch.setattr("stages.io.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
+    monkeypatch.setattr("stages.engine.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     found = write_discs(tmp_path)
     tags = pd.DataFrame({"image_id": ["one", "two", "two", "held"], "category": [1, 2, 1, 2]})

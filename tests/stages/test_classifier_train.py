@@ -12,11 +12,11 @@ from torch import nn
 import stages.classifier_train as stage
 from models.cam import CamClassifier, ClassifierSpec
 from stages.classifier_train import Params, classifier_train
-from stages.io.command import parse_section, read_params_file
-from stages.io.errors import InputError
+from stages.engine.command import parse_section, read_params_file
+from stages.engine.errors import InputError
+from stages.engine.training import Checkpoint
 from stages.io.networks import read_network, read_spec
 from stages.io.tables import TAGS, write_table
-from stages.io.training import Checkpoint
 from tests.stages.drawn_discs import write_discs
 
 SECTION: dict[str, Any] = {
@@ -38,7 +38,7 @@ def params(**changes: object) -> Params:
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     own = partial(Checkpoint, folder=tmp_path / "checkpoints")
     monkeypatch.setattr(stage, "Checkpoint", own)
-    monkeypatch.setattr("stages.io.training.TRAINING_THREADS", 1)
+    monkeypatch.setattr("stages.engine.training.TRAINING_THREADS", 1)
     found = write_discs(tmp_path)
     tags = pd.DataFrame({"image_id": ["one", "two", "two", "held"], "category": [1, 1, 2, 2]})
     write_table(tmp_path / "tags.parquet", tags, TAGS)

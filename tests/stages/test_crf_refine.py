@@ -6,12 +6,12 @@ import pytest
 from scipy import ndimage
 
 from stages.crf_refine import Params, crf_refine
-from stages.io import parallel
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import encode_label_map, read_label_map
-from stages.io.memo import Memo
+from stages.engine import parallel
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.engine.memo import Memo
+from stages.io.label_maps import encode_label_map, read_label_map
+from stages.io.score_maps import ScoreMap, encode_score_map
 from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, overlap, write_discs
 
 TRAIN = ("one", "two", "empty")
@@ -89,7 +89,7 @@ def test_coarse_scores_become_labels_of_every_pixel(paths: dict[str, Path]) -> N
 def flat_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photographs of one colour: nothing but the start of the CRF tells one pixel from another."""
     grey = np.full((*SIZE, 3), 128, np.uint8)
-    monkeypatch.setattr("stages.io.samples.read_image", lambda *_: grey)
+    monkeypatch.setattr("stages.io.data_set.read_image", lambda *_: grey)
 
 
 def write_one(paths: dict[str, Path], scores: np.ndarray, classes: list[int]) -> None:

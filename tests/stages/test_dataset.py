@@ -9,10 +9,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from stages.dataset import Params
-from stages.io.command import parse_section
-from stages.io.errors import InputError
-from stages.io.images import read_image
-from stages.io.masks import decode_rle, encode_rle, read_label_map
+from stages.engine.command import parse_section
+from stages.engine.errors import InputError
+from stages.io.label_maps import decode_rle, encode_rle, read_label_map
+from stages.io.photographs import read_image
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, read_rows
 from tests.stages.dataset_runs import metrics, read, rejected
 from tests.stages.devkits import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.tables import IMAGES, INSTANCES, read_rows
 from tests.stages.dataset_runs import Format, metrics, read, rejected
 from tests.stages.devkits import (

@@ -12,10 +12,10 @@ from PIL import Image
 
 from models.deeplab import DeepLabSpec
 from stages.deeplab_eval import Params, deeplab_eval
-from stages.io.errors import InputError
-from stages.io.files import write_bytes, write_json
-from stages.io.masks import encode_label_map, read_label_map
-from stages.io.memo import Memo
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes, write_json
+from stages.engine.memo import Memo
+from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.networks import save_network
 from stages.io.tables import CATEGORIES, IMAGES, write_table
 
@@ -30,7 +30,7 @@ SIZE = (40, 48)
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
-    monkeypatch.setattr("stages.io.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
+    monkeypatch.setattr("stages.engine.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
     generator = np.random.default_rng(0)
     rows = []
     for name, split in (("a", "train"), ("v", "val"), ("w", "val")):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from stages.deeplab_report import Params, deeplab_report
-from stages.io.errors import InputError
-from stages.io.files import write_json
+from stages.engine.errors import InputError
+from stages.engine.files import write_json
 
 
 def measures(miou: float | None, *, chosen: bool = False) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from PIL import Image
 
 from models.cam import ClassifierSpec
 from stages.deeplab_train import Params, deeplab_train
-from stages.io.command import parse_section
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.masks import encode_label_map
+from stages.engine.command import parse_section
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.engine.training import Checkpoint
+from stages.io.label_maps import encode_label_map
 from stages.io.networks import save_network
 from stages.io.tables import CATEGORIES, IMAGES, write_table
-from stages.io.training import Checkpoint
 
 SECTION: dict[str, Any] = {
     "seed": 0, "head": "aspp", "channels": 8, "rates": [1, 2], "output_stride": 16, "epochs": 2,
@@ -33,7 +33,7 @@ PARAMS = Params(**SECTION)
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     own = partial(Checkpoint, folder=tmp_path / "checkpoints")
     monkeypatch.setattr("stages.deeplab_train.Checkpoint", own)
-    monkeypatch.setattr("stages.io.training.TRAINING_THREADS", 1)
+    monkeypatch.setattr("stages.engine.training.TRAINING_THREADS", 1)
     generator = np.random.default_rng(0)
     rows = []
     for name in ("a", "b", "c", "v"):

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.engine import parallel
+from stages.engine.errors import InputError
+from stages.engine.memo import Memo
 from stages.grabcut_seeds import Params, grabcut_seeds
-from stages.io import parallel
-from stages.io.errors import InputError
-from stages.io.masks import encode_rle, read_label_map
-from stages.io.memo import Memo
+from stages.io.label_maps import encode_rle, read_label_map
 from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, overlap, write_discs
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from models.affinity import AffinitySpec, window_offsets
+from models.a2gnn.affinity import AffinitySpec, window_offsets
+from stages.engine.errors import InputError
+from stages.engine.memo import Memo
 from stages.graph_build import Params, graph_build
-from stages.io.errors import InputError
 from stages.io.graphs import read_graph
-from stages.io.memo import Memo
 from stages.io.networks import read_network, save_network
 from stages.io.tables import IMAGES, write_table
 from tests.reference.affinity import graph_edges
@@ -25,7 +25,7 @@ SPEC = AffinitySpec("resnet38d", 0.03, 8, (8, 8, 8), 2, "disc")
 
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    monkeypatch.setattr("stages.io.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
+    monkeypatch.setattr("stages.engine.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     generator = np.random.default_rng(0)
     rows = []

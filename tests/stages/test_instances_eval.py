@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stages.instances_eval import Params, instances_eval
-from stages.io.masks import encode_rle
+from stages.io.label_maps import encode_rle
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 
 SIZE = (40, 48)

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 from stages.instances_split import Params, instances_split
 from stages.io.corrections import AUTOMATIC, HUMAN, write_origins
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import decode_rle, encode_label_map
+from stages.io.label_maps import decode_rle, encode_label_map
+from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.io.tables import INSTANCES, read_rows
 from tests.stages.drawn_discs import DISCS, SIZE, draw, write_discs
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.masks import encode_label_map
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.io.label_maps import encode_label_map
 from stages.io.tables import CATEGORIES, IMAGES, write_table
 from stages.labels_eval import Params, labels_eval
 

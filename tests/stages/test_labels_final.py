@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
 from stages.instances_split import Params as SplitParams
 from stages.instances_split import instances_split
 from stages.io.corrections import read_human
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import UNKNOWN, LabelMap, encode_label_map, palette, read_label_map
+from stages.io.label_maps import UNKNOWN, LabelMap, encode_label_map, palette, read_label_map
+from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.labels_final import Params, labels_final
 from stages.masks_export import Params as ExportParams
 from stages.masks_export import masks_export

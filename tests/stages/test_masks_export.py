@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.masks import encode_label_map, encode_rle, palette, read_label_map
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.io.label_maps import encode_label_map, encode_rle, palette, read_label_map
 from stages.io.tables import INSTANCES, read_table, write_table
 from stages.masks_export import Params, masks_export
 from tests.stages.drawn_discs import DISCS, SIZE, draw, write_discs

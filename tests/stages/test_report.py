@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes, write_json
 from stages.io.corrections import AUTOMATIC, HUMAN, write_origins
-from stages.io.errors import InputError
-from stages.io.files import write_bytes, write_json
-from stages.io.masks import encode_label_map
-from stages.io.scores import IMAGE_SCORES
+from stages.io.label_maps import encode_label_map
+from stages.io.measures import IMAGE_SCORES
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 from stages.report import LADDER, Params, gallery_images, report
 

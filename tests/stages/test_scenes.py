@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from models.creatures import NAMES
-from models.scenes import draw_scene
-from stages.io.coco import read_coco
+from models.scenes.creatures import NAMES
+from models.scenes.scenes import draw_scene
 from stages.scenes import Params, scenes
+from stages.sources.coco import read_coco
 
 SIZE = (96, 128)
 

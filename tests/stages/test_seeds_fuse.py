@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.a2gnn.seeds import box_seeds
 from models.ops.boxes import filled_boxes
 from models.ops.grabcut import label_cuts
-from models.seeds import box_seeds
 from stages import grabcut_seeds
-from stages.io import parallel
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import encode_label_map, read_label_map
-from stages.io.memo import Memo
-from stages.io.samples import boxes_by_image
+from stages.engine import parallel
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.engine.memo import Memo
+from stages.io.data_set import boxes_by_image
+from stages.io.label_maps import encode_label_map, read_label_map
+from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.seeds_fuse import Params, seeds_fuse
 from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, write_discs
 

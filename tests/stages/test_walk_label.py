@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.io.errors import InputError
-from stages.io.files import write_bytes
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+from stages.engine.memo import Memo
 from stages.io.graphs import Graph, encode_graph
-from stages.io.maps import read_score_map
-from stages.io.masks import encode_label_map, read_label_map
-from stages.io.memo import Memo
+from stages.io.label_maps import encode_label_map, read_label_map
+from stages.io.score_maps import read_score_map
 from stages.io.tables import IMAGES, INSTANCES, read_rows, write_table
 from stages.walk_label import Params, walk_label
 from tests.reference.random_walk import dense_affinity, dense_walk
@@ -34,7 +34,7 @@ def _graph() -> Graph:
 
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    monkeypatch.setattr("stages.io.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
+    monkeypatch.setattr("stages.engine.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     seeds = np.full(SIZE, 255, dtype=np.uint8)
     seeds[:8, :8], seeds[-8:, -4:] = 0, 7

@@ -9,9 +9,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from pipelines.browse.app import create_app
+from pipelines.graph.objects import Objects
+from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue
-from pipelines.look.objects import Objects
-from pipelines.look.revisions import read_revision
 from pipelines.review.marks import Marks
 from stages.io.pictures import label_layer
 from tests.pipelines.album import HOSTILE, IMAGES, NAMES, labels_of, make_album

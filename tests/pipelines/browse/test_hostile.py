@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.browse.app import HEADERS, create_app
-from pipelines.look.revisions import read_revision
-from stages.io.errors import InputError
+from pipelines.graph.revisions import read_revision
+from stages.engine.errors import InputError
 from stages.io.tables import IMAGES as TABLE
 from stages.io.tables import read_rows
 from tests.pipelines.album import IMAGES, make_album

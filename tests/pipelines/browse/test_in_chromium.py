@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from pipelines.journal import FOLDER, Code, keep_run
+from pipelines.graph.journal import FOLDER, Code, keep_run
+from pipelines.graph.objects import Objects
+from pipelines.graph.result import Outcome, Result
+from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue
-from pipelines.look.objects import Objects
-from pipelines.look.revisions import read_revision
-from pipelines.result import Outcome, Result
 from pipelines.review.marks import Marks
+from stages.engine.progress import announced
 from stages.io.pictures import label_layer
-from stages.io.progress import announced
 from tests.pipelines.album import IMAGES, labels_of, make_album
 from tests.pipelines.page import serving
 

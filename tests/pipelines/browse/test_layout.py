@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.browse.layout import draw_graph
-from pipelines.look.revisions import Record, upstream
+from pipelines.graph.revisions import Record, upstream
 
 
 def record(name: str, out: str, *deps: str) -> Record:

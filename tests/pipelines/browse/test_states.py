@@ -5,9 +5,9 @@ from fastapi.testclient import TestClient
 
 from pipelines.browse.app import create_app
 from pipelines.browse.states import MEANINGS, activity, standings
-from pipelines.journal import last_failure
-from pipelines.plan import State
-from stages.io.progress import announced
+from pipelines.graph.journal import last_failure
+from pipelines.graph.plan import State
+from stages.engine.progress import announced
 from tests.pipelines.made_repository import MadeRepository
 from tests.pipelines.mini_repository import MiniRepository
 

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from pipelines import __main__
+from pipelines.graph.objects import Objects
+from pipelines.graph.revisions import read_revision
 from pipelines.look import commands
 from pipelines.look.compare import Comparison, Difference, difference
 from pipelines.look.drawing import on_photograph
 from pipelines.look.layers import Catalogue
-from pipelines.look.objects import Objects
-from pipelines.look.revisions import read_revision
-from stages.io.errors import InputError
-from stages.io.masks import encode_label_map
+from stages.engine.errors import InputError
+from stages.io.label_maps import encode_label_map
 from tests.pipelines import gallery as made
 from tests.pipelines.gallery import SIZE, Gallery, label_map, truth
 from tests.pipelines.mini_repository import HERE

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipelines.graph.objects import MissingObject, Objects
+from pipelines.graph.revisions import Record, read_revision
 from pipelines.look.compare import (
     Comparison,
     changed_code,
@@ -14,9 +16,7 @@ from pipelines.look.compare import (
     mean_iou,
 )
 from pipelines.look.layers import Catalogue, Kind, Layer
-from pipelines.look.objects import MissingObject, Objects
-from pipelines.look.revisions import Record, read_revision
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from tests.pipelines.gallery import Gallery, label_map, truth
 from tests.reference.compare import (
     agreement_by_sets,

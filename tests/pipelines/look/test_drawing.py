@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.graph.objects import Objects
+from pipelines.graph.revisions import read_revision
 from pipelines.look.drawing import draw, on_photograph, photograph
 from pipelines.look.layers import Catalogue, Kind, Layer
-from pipelines.look.objects import Objects
-from pipelines.look.revisions import read_revision
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.pictures import UNKNOWN_COLOUR, encode_png, heat_layer
 from tests.pipelines import gallery as made
 from tests.pipelines.gallery import SIZE, STRIDE, Gallery, label_map

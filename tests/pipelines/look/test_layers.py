@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.graph.objects import MissingObject, Objects
+from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue, Kind, instances_by_image
-from pipelines.look.objects import MissingObject, Objects
-from pipelines.look.revisions import read_revision
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, dvc, label_map
 
 

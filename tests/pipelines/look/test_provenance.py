@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.journal import Code, keep_run, read_runs
-from pipelines.look.objects import MissingObject, Objects
+from pipelines.graph.journal import Code, keep_run, read_runs
+from pipelines.graph.objects import MissingObject, Objects
+from pipelines.graph.result import Outcome, Result
+from pipelines.graph.revisions import read_revision
 from pipelines.look.provenance import FileState, Origin, Provenance, code_version, explain
-from pipelines.look.revisions import read_revision
-from pipelines.result import Outcome, Result
-from stages.io.errors import InputError
-from stages.io.origins import keep_origins
+from stages.engine.errors import InputError
+from stages.engine.origins import keep_origins
 from tests.pipelines.gallery import ODD, PHOTOGRAPHS, Gallery, commit_all
 
 LABELS = "data/walk_label/labels"

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.__main__ import main
 from pipelines.review.marks import Marks, Verdict
-from stages.io.masks import encode_label_map
+from stages.io.label_maps import encode_label_map
 from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
 
 NAMES = ("full", "half", "none")

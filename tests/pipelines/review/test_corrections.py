@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.plan import Plan, State, Step
+from pipelines.graph.plan import Plan, State, Step
 from pipelines.review import corrections
 
 

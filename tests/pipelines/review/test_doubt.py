@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipelines.graph.objects import Objects
+from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue
-from pipelines.look.objects import Objects
-from pipelines.look.revisions import read_revision
 from pipelines.review.doubt import (
     Doubt,
     disagreement,
@@ -19,10 +19,10 @@ from pipelines.review.doubt import (
     unfilled,
     worst_first,
 )
-from stages.io.errors import InputError
-from stages.io.maps import ScoreMap, encode_score_map
-from stages.io.masks import encode_label_map
-from stages.io.samples import Box
+from stages.engine.errors import InputError
+from stages.io.data_set import Box
+from stages.io.label_maps import encode_label_map
+from stages.io.score_maps import ScoreMap, encode_score_map
 from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
 from tests.reference import doubt as reference
 

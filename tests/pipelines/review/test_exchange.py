@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipelines.graph.objects import Objects
+from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue
-from pipelines.look.objects import Objects
-from pipelines.look.revisions import read_revision
 from pipelines.review.corrections import remove_corrections
 from pipelines.review.exchange import export_folder, import_folder
-from pipelines.workspace import holding_workspace
-from stages.io.errors import InputError
-from stages.io.masks import encode_label_map, read_label_map
+from pipelines.run.workspace import holding_workspace
+from stages.engine.errors import InputError
+from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.tables import IMAGES
 from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage, parquet, png
 

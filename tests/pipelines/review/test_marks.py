@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.review.marks import MARKS, Marks, Verdict
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 
 
 def set_one(root: Path, image_id: str) -> None:

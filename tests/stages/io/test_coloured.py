@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.engine.errors import InputError
 from stages.io.coloured import (
     ColourTable,
     encode_colour_table,
@@ -12,8 +13,7 @@ from stages.io.coloured import (
     read_coloured,
     voc_colours,
 )
-from stages.io.errors import InputError
-from stages.io.masks import encode_label_map
+from stages.io.label_maps import encode_label_map
 
 NAMES = {0: "background", 1: "cat", 2: "dog", 255: "ignored"}
 LABELS = np.array([[0, 1, 2], [255, 1, 0]], np.uint8)

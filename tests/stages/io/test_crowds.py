@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.masks import encode_rle
+from stages.io.label_maps import encode_rle
 from stages.io.tables import INSTANCES, write_table
 
 SIZE = (20, 30)

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.graphs import Graph, encode_graph, read_graph
 
 OFFSETS = np.array([[-1, 0], [0, -1], [0, 0], [0, 1], [1, 0]])

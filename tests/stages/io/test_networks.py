@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.networks import read_network, read_spec, save_network
 
 

@@ -4,6 +4,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from stages.io.data_set import Box
 from stages.io.pictures import (
     UNKNOWN_COLOUR,
     class_colours,
@@ -13,7 +14,6 @@ from stages.io.pictures import (
     shrink_labels,
     with_boxes,
 )
-from stages.io.samples import Box
 
 
 def test_overlay_paints_classes_and_unknown_and_leaves_the_background_grey() -> None:

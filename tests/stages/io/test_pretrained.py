@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.engine.errors import InputError
 from stages.io import pretrained
-from stages.io.errors import InputError
 from stages.io.pretrained import initial_weights, lacking_weights
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.tables import CATEGORIES, INSTANCES, TAGS, read_rows, read_table, write_table
 
 ROW = {

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.io.errors import InputError
+from stages.engine.errors import InputError
 from stages.io.user_files import read_user_bytes, read_user_text
 
 

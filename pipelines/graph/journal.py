@@ -1,0 +1,173 @@
+"""What happened whenever `pipelines run` made or restored a stage, or failed to.
+
+.seedmask/runs/<stage>.jsonl, one line a run, the last at the end; safe to delete.
+"""
+
+import json
+import math
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipelines.graph.result import Outcome, Result
+from pipelines.graph.revisions import read_revision
+from stages.engine.errors import InputError
+from stages.engine.files import write_bytes
+
+FOLDER = Path(".seedmask/runs")
+KEPT = 20  # lines a stage
+PATIENCE = 2.0  # seconds for another stage's DVC to have written dvc.lock
+
+
+@dataclass(frozen=True)
+class Code:
+    """What the repository was when a run began.
+
+    Attributes:
+        commit: full hash of HEAD; None without one.
+        modified: whether tracked files differed from it; dvc.lock and data/, which runs write,
+            do not count.
+    """
+
+    commit: str | None
+    modified: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a stage.
+
+    Attributes:
+        began: UTC, ISO 8601.
+        seconds: wall time.
+        outcome: Completed, Restored or Failed.
+        commit: as `Code`.
+        modified: as `Code`.
+        outs: DVC's hash by path, as dvc.lock had them afterwards; empty where it failed.
+        reason: why it failed, in a few words.
+        tail: the last lines it printed, when it failed.
+    """
+
+    began: str
+    seconds: float
+    outcome: Outcome
+    commit: str | None
+    modified: bool
+    outs: Mapping[str, str]
+    reason: str = ""
+    tail: Sequence[str] = ()
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether `moment` lies between beginning and end, give or take a second."""
+        begin = datetime.fromisoformat(self.began)
+        slack = timedelta(seconds=1)
+        return begin - slack <= moment <= begin + timedelta(seconds=self.seconds) + slack
+
+
+def read_code(root: Path) -> Code:
+    """Ask git, once."""
+    done = subprocess.run(
+        [
+            *("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "-uno"),
+            *("--", ".", ":(exclude)dvc.lock", ":(exclude)data"),
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    commit, modified = None, False
+    for line in done.stdout.splitlines():
+        if line.startswith("# branch.oid "):
+            found = line.split()[-1]
+            commit = None if found == "(initial)" else found
+        elif not line.startswith("#"):
+            modified = True
+    return Code(commit, modified)
+
+
+def keep_run(root: Path, result: Result, outs: Sequence[str], code: Code) -> None:
+    """Note that a stage was made or restored just now, or failed; the oldest notes go.
+
+    Args:
+        root: the repository.
+        result: Completed, Restored or Failed.
+        outs: the paths of the stage's outputs.
+        code: as it was when the run began.
+    """
+    began = datetime.now(UTC) - timedelta(seconds=result.seconds)
+    entry = Entry(
+        began.isoformat(timespec="milliseconds"),
+        round(result.seconds, 2),
+        result.outcome,
+        code.commit,
+        code.modified,
+        {} if result.outcome is Outcome.FAILED else _hashes(root, result.name, outs),
+        result.reason,
+        result.tail,
+    )
+    entries = [*read_runs(root, result.name), entry]
+    kept = entries[-KEPT:]
+    made = [old for old in entries[:-KEPT] if old.outcome is Outcome.COMPLETED]
+    if made and not any(new.outcome is Outcome.COMPLETED for new in kept):
+        kept[0] = made[-1]  # restored ever since; how long it takes stays known
+    lines = [json.dumps(asdict(kept_entry)) + "\n" for kept_entry in kept]
+    write_bytes(_path(root, result.name), "".join(lines).encode())
+
+
+def read_runs(root: Path, stage: str) -> list[Entry]:
+    """What is known of a stage, the last run at the end; lines that are no entry are left out."""
+    try:
+        lines = _path(root, stage).read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [entry for entry in map(_parse, lines) if entry is not None]
+
+
+def last_seconds(root: Path, stage: str) -> float | None:
+    """The wall time when the stage was last made here, not restored; None if it never was."""
+    made = [run for run in read_runs(root, stage) if run.outcome is Outcome.COMPLETED]
+    return made[-1].seconds if made else None
+
+
+def last_failure(root: Path, stage: str) -> Entry | None:
+    """The last run of a stage, if it failed; one that was stopped did not."""
+    last = next(reversed(read_runs(root, stage)), None)
+    return last if last is not None and last.outcome is Outcome.FAILED else None
+
+
+def _path(root: Path, stage: str) -> Path:
+    return root / FOLDER / f"{stage}.jsonl"
+
+
+def _parse(line: str) -> Entry | None:
+    try:
+        content = json.loads(line)
+        entry = Entry(**(content | {"outcome": Outcome(content["outcome"])}))
+        began = datetime.fromisoformat(entry.began)
+        is_sound = math.isfinite(entry.seconds) and began.tzinfo and isinstance(entry.outs, dict)
+    except (ValueError, TypeError, KeyError):
+        return None
+    return entry if is_sound else None
+
+
+def _hashes(root: Path, stage: str, outs: Sequence[str]) -> dict[str, str]:
+    """The stage's hashes in dvc.lock; empty when they cannot be had.
+
+    DVC writes the file in place, so another stage's end may leave it cut short for a moment.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            record = read_revision(root).stages.get(stage)
+        except InputError:
+            record = None
+        if record is not None and all(len(record.outs.get(out, "")) >= 32 for out in outs):
+            return dict(record.outs)
+        if time.monotonic() > end:
+            return {}
+        time.sleep(0.05)

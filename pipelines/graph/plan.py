@@ -1,0 +1,489 @@
+"""What has to run: DVC's own graph and status, read in process and never drawn again here."""
+
+import difflib
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.scm import SCMError
+from dvc.stage.cache import _get_cache_hash
+from dvc.stage.serialize import to_single_stage_lockfile
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+
+from pipelines.graph.dvc_private import refuse_damaged_lists
+from pipelines.graph.fingerprints import Fingerprints
+from pipelines.graph.needs import lack, resolve_needs, split_need
+from stages.engine.closure import CLOSURES, all_closures
+from stages.engine.errors import InputError
+from stages.io.pretrained import lacking_weights
+
+
+class State(StrEnum):
+    """What a plan says of one stage."""
+
+    UNCHANGED = "unchanged"
+    RESTORABLE = "restorable"  # an earlier run had the same inputs; DVC has kept its outputs
+    MUST_RUN = "must run"
+    WAITING = "waiting"  # for a stage above it; runs if that one's outputs change
+    BLOCKED = "blocked"  # needs a file that is not there and that no stage makes
+    LEFT_OUT = "left out"  # its meta names something without which it is of no use
+
+
+class Directions(BaseModel):
+    """What a stage's `meta` in dvc.yaml tells the run; other keys are the user's own.
+
+    Attributes:
+        gpu: it wants a GPU to itself.
+        heavy: it wants the machine's memory or cores to itself.
+        retries: so many times more when it fails.
+        timeout: seconds after which it counts as failed; none: never.
+        needs: "FILE.json:key"; it is left out where that number is 0.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    gpu: bool = False
+    heavy: bool = False
+    retries: int = Field(default=0, ge=0)
+    timeout: float | None = Field(default=None, gt=0)
+    needs: str = Field(default="", pattern=r"^(.+\.json:\w+)?$")
+
+    @property
+    def marks(self) -> list[str]:
+        """The marks that `pipelines.run.schedule.Limits` counts."""
+        return [mark for mark in ("gpu", "heavy") if getattr(self, mark)]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One DVC stage of a plan.
+
+    Attributes:
+        name: as DVC addresses it, such as "crf_refine@walk".
+        upstream: the names of the stages whose outputs it reads.
+        state: whether it must run.
+        reason: why, in a few words; empty when unchanged.
+        meta: how to run it.
+        command: what DVC starts.
+        outs: the paths of its outputs, as dvc.lock has them.
+        deps: the paths that it reads, in the same form.
+        params: the parameters that it reads: (file, dotted key).
+        needs: as in `Directions`, its own or that of all who want its outputs; empty: none.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+    state: State
+    reason: str = ""
+    meta: Directions = field(default_factory=Directions)
+    command: str = ""
+    outs: tuple[str, ...] = ()
+    deps: tuple[str, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The chosen stages, each after all it depends on, in the order of dvc.yaml otherwise."""
+
+    steps: tuple[Step, ...]
+    by_name: Mapping[str, Step] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {step.name: step for step in self.steps})
+
+    @property
+    def pending(self) -> list[Step]:
+        """The steps that a run has something to do with."""
+        return [step for step in self.steps if step.state not in (State.UNCHANGED, State.LEFT_OUT)]
+
+    def without(self, names: Collection[str]) -> "Plan":
+        """The plan without some steps, and with nobody waiting for them."""
+        kept = [step for step in self.steps if step.name not in names]
+        above = [tuple(name for name in step.upstream if name not in names) for step in kept]
+        return Plan(tuple(replace(step, upstream=up) for step, up in zip(kept, above, strict=True)))
+
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """The stages that each step reads."""
+        return {step.name: step.upstream for step in self.steps}
+
+    def stages_below(self) -> dict[str, int]:
+        """The length of the longest chain of stages that waits for each: what to start first."""
+        below = {step.name: 0 for step in self.steps}
+        for step in reversed(self.steps):
+            for name in step.upstream:
+                below[name] = max(below[name], below[step.name] + 1)
+        return below
+
+
+def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
+    """Compare the workspace with what DVC has recorded; changes nothing.
+
+    Args:
+        root: the repository.
+        targets: stages wanted, with all they depend on; "crf_refine" means all its members. Empty
+            means the whole graph.
+
+    Raises:
+        InputError: an unknown target, a dvc.yaml that DVC cannot read, an input that it cannot, or
+            no git repository.
+    """
+    refuse_damaged_lists()
+    if shutil.which("git") is None:
+        raise InputError("git: no such program; DVC keeps its records with it")
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            return _plan(repo, root, targets)
+    except SCMError as error:
+        start = "git init && git add -A && git commit -m start"
+        message = f"{root.resolve()}: not in git, which DVC needs (a zip of it is not); {start}"
+        raise InputError(message) from error
+    except DvcException as error:
+        raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
+    except OSError as error:  # such as a link to nothing among the images
+        raise InputError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
+
+
+def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
+    graph = repo.index.graph
+    # What `dvc add` keeps is an input, not a step.
+    stages = {_name(stage): stage for stage in repo.index.stages if not stage.is_data_source}
+    upstream = {
+        name: ()
+        if stage.frozen  # it stays as it is, whatever becomes of its inputs
+        else tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
+        for name, stage in stages.items()
+    }
+    chosen = resolve_targets(targets, list(stages))
+    order = list(_ordered(chosen, upstream))
+    fingerprints = Fingerprints(root, Path(repo.cache.local.path))
+    with repo.lock:
+        foreseen = _foreseen_code(root, stages.values(), fingerprints)
+        changes = {name: _changes(stages[name], fingerprints, foreseen) for name in order}
+        kept = _restorable(repo, stages, order, upstream, changes, fingerprints, foreseen)
+    fingerprints.save()
+    recorded = _recorded(root / "dvc.lock")
+    produced = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
+    makers = {str(out.def_path): name for name in stages for out in stages[name].outs}
+    metas = {name: _meta(root, name, stages[name]) for name in order}
+    own = {name: metas[name].needs for name in order}
+    needs = resolve_needs(own, upstream, chosen, makers.get)
+    steps: dict[str, Step] = {}
+    for name in order:
+        above = upstream[name]
+        absent = [path for path in _absent(stages[name]) if not _is_made(path, produced)]
+        missing = [*_not_pulled(graph.successors(stages[name]), root)]
+        missing += [f"{_short(path, root)} is missing" for path in absent]
+        pending = [other for other in above if steps[other].state is not State.UNCHANGED]
+        # What the stage that reads the code will write is known, and compared already.
+        waited = [other for other in pending if not _makes(stages[other], root / CLOSURES)]
+        blocked = [other for other in pending if steps[other].state is State.BLOCKED]
+        source = steps.get(makers.get(split_need(needs[name])[0], ""))
+        lacking = "" if source and source.state is not State.UNCHANGED else lack(root, needs[name])
+        if lacking:
+            steps[name] = Step(name, above, State.LEFT_OUT, lacking)
+        elif missing:
+            steps[name] = Step(name, above, State.BLOCKED, missing[0])
+        elif blocked:
+            reason = _missing_weights(stages[name], root) or f"needs {blocked[0]}"
+            steps[name] = Step(name, above, State.BLOCKED, reason)
+        elif name in recorded and not changes[name] and not waited:
+            steps[name] = Step(name, above, State.UNCHANGED)
+        elif name in kept:
+            why = explain(changes[name]) if name in recorded else ""
+            steps[name] = Step(name, above, State.RESTORABLE, why or "made before")
+        elif not_given := _missing_weights(stages[name], root):
+            steps[name] = Step(name, above, State.BLOCKED, not_given)
+        elif name not in recorded:
+            steps[name] = Step(name, above, State.MUST_RUN, "never run")
+        elif changes[name]:
+            steps[name] = Step(name, above, State.MUST_RUN, explain(changes[name]))
+        else:
+            steps[name] = Step(name, above, State.WAITING, f"after {', '.join(waited)}")
+    described = (
+        replace(
+            step,
+            meta=metas[name],
+            command=str(stages[name].cmd),
+            outs=tuple(str(out.def_path) for out in stages[name].outs),
+            deps=tuple(str(dep.def_path) for dep in _files_read(stages[name])),
+            params=tuple(_keys_read(stages[name])),
+            needs=needs[name],
+        )
+        for name, step in steps.items()
+    )
+    return Plan(tuple(described))
+
+
+def _files_read(stage: Any) -> Iterator[Any]:
+    return (dep for dep in stage.deps if not isinstance(dep, ParamsDependency))
+
+
+def _keys_read(stage: Any) -> Iterator[tuple[str, str]]:
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency):
+            yield from ((str(dep.def_path), key) for key in dep.params)
+
+
+def _meta(root: Path, name: str, stage: Any) -> Directions:
+    try:
+        return Directions.model_validate(stage.meta or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in ("meta", *first["loc"]))
+        raise InputError(
+            f"{root / 'dvc.yaml'}: {name}: {field}: {first['msg']}, found {first['input']!r}"
+        ) from error
+
+
+def _name(stage: Any) -> str:
+    """As dvc.yaml has it; DVC's own `addressing` depends on the current folder."""
+    return str(getattr(stage, "name", None) or stage.addressing)
+
+
+Closures = Mapping[str, Mapping[str, str]]
+
+
+def _foreseen_code(
+    root: Path, stages: Iterable[Any], fingerprints: Fingerprints
+) -> Closures | None:
+    """What the stage that reads the code would write now; None where the file says so already.
+
+    So an edit of the code is seen before that stage has run, and reaches only those it concerns.
+    """
+    makers = [stage for stage in stages if _makes(stage, root / CLOSURES)]
+    if not makers or not _changes(makers[0], fingerprints, None):
+        return None
+    return all_closures(root)
+
+
+def _makes(stage: Any, path: Path) -> bool:
+    return any(Path(out.fs_path) == path.resolve() for out in stage.outs)
+
+
+def _changes(stage: Any, fingerprints: Fingerprints, foreseen: Closures | None) -> list[Any]:
+    """The entries of `Stage.status` of DVC 3.67; empty when the stage is up to date."""
+    found: list[Any] = []
+    for kind, entries in (
+        ("changed deps", [] if stage.frozen else stage.deps),
+        ("changed outs", stage.outs),
+    ):
+        states: dict[str, Any] = {}
+        for out in entries:
+            if _is_code(out):
+                states |= _changed_code(out, foreseen)
+            else:
+                states |= fingerprints.status(out)
+        if states:
+            found.append({kind: states})
+    stage._status_always_changed(found)
+    stage._status_stage(found)
+    return found
+
+
+def _is_code(dep: Any) -> bool:
+    return isinstance(dep, ParamsDependency) and Path(dep.fs_path).match(str(CLOSURES))
+
+
+def _changed_code(dep: ParamsDependency, foreseen: Closures | None) -> dict[str, str]:
+    """The modules and libraries of a stage that are not as recorded."""
+    recorded = dep.hash_info.value or {}
+    current = dep.read_params() if foreseen is None else foreseen
+    found = {}
+    for stage in dep.params:
+        before, after = recorded.get(stage, {}), current.get(stage, {})
+        for name in dict.fromkeys([*after, *before]):
+            if before.get(name) != after.get(name):
+                state = "modified" if name in before and name in after else "new"
+                found[name] = state if name in after else "no longer imported"
+    return found
+
+
+def _restorable(
+    repo: Repo,
+    stages: Mapping[str, Any],
+    order: Sequence[str],
+    upstream: Mapping[str, Sequence[str]],
+    changes: Mapping[str, Sequence[Any]],
+    fingerprints: Fingerprints,
+    foreseen: Closures | None,
+) -> set[str]:
+    """The stages that DVC would check out of its cache instead of running them.
+
+    Their inputs are on the disk, or are whole outputs of other stages of the set, or foreseen.
+    """
+    settled: set[str] = set()
+    restorable: set[str] = set()
+    hashes: dict[str, HashInfo] = {}  # of the outputs that would be checked out, by path
+    for name in order:
+        above = {n for n in upstream[name] if not _makes(stages[n], Path(repo.root_dir) / CLOSURES)}
+        if not changes[name] and above <= settled:
+            settled.add(name)
+        elif above <= settled | restorable:
+            kept = _kept_outputs(repo, stages[name], hashes, fingerprints, foreseen)
+            if kept is not None:
+                hashes |= kept
+                restorable.add(name)
+    return restorable
+
+
+def _kept_outputs(
+    repo: Repo,
+    stage: Any,
+    hashes: Mapping[str, HashInfo],
+    fingerprints: Fingerprints,
+    foreseen: Closures | None,
+) -> dict[str, HashInfo] | None:
+    """What DVC's cache holds for the stage on its present inputs, by path; None if it must run.
+
+    As `StageCache.restore` of DVC 3.67, which does not look ahead: it hashes what is on the disk.
+    `stage` is this plan's own copy, so its fields may be set.
+    """
+    if stage.is_callback or stage.always_changed or any(out.persist for out in stage.outs):
+        return None
+    try:
+        for dep in stage.deps:
+            known = hashes.get(dep.fs_path) or _known_folder(dep, fingerprints)
+            if _is_code(dep) and foreseen is not None:
+                entries = {name: dict(foreseen.get(name, {})) for name in dep.params}
+                dep.hash_info = HashInfo("params", entries)  # type: ignore[arg-type]
+            elif isinstance(dep, ParamsDependency):
+                dep.hash_info = dep.get_hash()
+            elif known is not None:
+                dep.meta, dep.hash_info = Meta(), known
+            else:  # the old meta would bring the old hash with it
+                dep.meta, dep.hash_info = dep._get_hash_meta()
+    except (DvcException, OSError):  # an input is not there yet
+        return None
+    key = _get_cache_hash(to_single_stage_lockfile(stage), key=True)
+    runs = sorted(
+        Path(repo.stage_cache.cache_dir, key[:2], key).glob("*"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    recorded = repo.stage_cache._load_cache(key, runs[-1].name) if runs else None
+    if recorded is None:
+        return None
+    found = {out["path"]: HashInfo("md5", out["md5"]) for out in recorded["outs"]}
+    for out in stage.outs:
+        out.hash_info, out.use_cache = found[out.def_path], True  # metrics are kept there too
+        if out.changed_cache():
+            return None
+    return {out.fs_path: out.hash_info for out in stage.outs}
+
+
+def _known_folder(dep: Any, fingerprints: Fingerprints) -> HashInfo | None:
+    value = fingerprints.hash_of(Path(dep.fs_path))
+    return None if value is None else HashInfo("md5", value)
+
+
+def resolve_targets(targets: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The stages that are meant, of those in `names`; all of them where no target is named.
+
+    Raises:
+        InputError: an unknown target.
+    """
+    if not targets:
+        return list(names)
+    chosen = []
+    for target in targets:
+        found = [name for name in names if target in (name, name.split("@")[0])]
+        if not found:
+            groups = {name.split("@")[0] for name in names}
+            close = difflib.get_close_matches(target, [*names, *sorted(groups)], n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"stages: {', '.join(names)}"
+            raise InputError(f"dvc.yaml: no stage {target!r}; {hint}")
+        chosen += found
+    return chosen
+
+
+def _ordered(chosen: Sequence[str], upstream: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """`chosen` and all above them, each after what it depends on."""
+    seen: set[str] = set()
+
+    def visit(name: str) -> Iterator[str]:
+        if name not in seen:
+            seen.add(name)
+            for above in upstream[name]:
+                yield from visit(above)
+            yield name
+
+    for name in chosen:
+        yield from visit(name)
+
+
+def _recorded(lock: Path) -> set[str]:
+    """The stages that have an entry in dvc.lock."""
+    return set(YAML(typ="safe").load(lock).get("stages", {})) if lock.exists() else set()
+
+
+def _absent(stage: Any) -> list[Path]:
+    """The files that the stage reads and that are not there."""
+    return [Path(dep.fs_path) for dep in stage.deps if not Path(dep.fs_path).exists()]
+
+
+def _missing_weights(stage: Any, root: Path) -> str:
+    """What a section with the keys `weights` and `backbone` names and is not there; else empty."""
+    for dep in stage.deps:
+        for name, section in dep.read_params().items() if isinstance(dep, ParamsDependency) else ():
+            if isinstance(section, dict) and {"weights", "backbone"} <= section.keys():
+                weights, backbone = str(section["weights"]), str(section["backbone"])
+                if lacking := lacking_weights(weights, backbone, root):
+                    return f"{name}.{lacking}"
+    return ""
+
+
+def _not_pulled(above: Iterable[Any], root: Path) -> Iterator[str]:
+    """What `dvc add` keeps and is not on the disk, and the command that brings it."""
+    for source in above:
+        for out in source.outs if source.is_data_source else []:
+            path = Path(out.fs_path)
+            if not path.exists():
+                pull = f"dvc pull {_short(Path(source.path), root)}"
+                yield f"{_short(path, root)} is missing; {pull}"
+
+
+def _is_made(path: Path, produced: Sequence[Path]) -> bool:
+    return any(
+        out == path or out.is_relative_to(path) or path.is_relative_to(out) for out in produced
+    )
+
+
+def _short(path: Path, root: Path) -> str:
+    base = root.resolve()
+    return str(path.relative_to(base) if path.is_relative_to(base) else path)
+
+
+def explain(changes: Sequence[Any], most: int = 3) -> str:
+    """DVC's status entries of one stage as one short line.
+
+    >>> explain([{"changed deps": {"params.yaml": {"walk.steps": "modified"}}}, "changed command"])
+    'walk.steps modified, command changed'
+    """
+    parts: list[str] = []
+    for change in changes:
+        if isinstance(change, str):
+            parts.append(" ".join(reversed(change.split(maxsplit=1))))
+        else:
+            for entries in change.values():
+                parts += _entries(entries)
+    shown = parts[:most] + ([f"{len(parts) - most} more"] if len(parts) > most else [])
+    return ", ".join(shown)
+
+
+def _entries(entries: Mapping[str, Any]) -> Iterator[str]:
+    for path, state in entries.items():
+        if isinstance(state, dict):
+            yield from _entries(state)
+        else:
+            yield f"{path} {state}"

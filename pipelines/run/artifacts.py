@@ -1,0 +1,76 @@
+"""What a flow run leaves in Prefect's UI: the ladder as a table, a strip of pictures per source."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from pipelines.graph.plan import Plan
+from pipelines.look.measures import shown_columns, workspace_ladder
+from stages.engine.command import read_params_file
+from stages.engine.errors import InputError
+from stages.io.data_set import ImageFile, images_of_split
+from stages.io.label_maps import read_label_map
+from stages.io.photographs import RGB
+from stages.io.pictures import Colour, class_colours, data_uri, overlay, shrink, shrink_labels
+from stages.io.tables import CATEGORIES, read_rows
+
+PICTURES, SIDE = 5, 160
+
+
+def publish(root: Path, plan: Plan) -> None:
+    """Show what there is; a stage that was not made has no pictures."""
+    rows = workspace_ladder(root, plan.by_name)
+    if rows:
+        columns = shown_columns(rows)
+        table = [
+            {"source": name} | {title: numbers.get(key) for key, title in columns.items()}
+            for name, numbers in rows
+        ]
+        create_table_artifact(table, key="ladder", description="Label sources, percent")
+    for name, folder in label_folders(plan).items():
+        strip = picture_strip(root, folder)
+        if strip is not None:
+            text = f"# {name}\n\n{folder}\n\n![{name}]({data_uri(strip, 70)})"
+            create_markdown_artifact(text, key=f"labels-{name.replace('_', '-')}")
+
+
+def label_folders(plan: Plan) -> dict[str, Path]:
+    """The folder of label maps that each labels_eval stage of the plan measures."""
+    folders = {}
+    for step in plan.steps:
+        stage, _, name = step.name.partition("@")
+        words = shlex.split(step.command)
+        if stage == "labels_eval" and "--labels" in words:
+            folders[name] = Path(words[words.index("--labels") + 1])
+    return folders
+
+
+def picture_strip(root: Path, folder: Path) -> RGB | None:
+    """Some training images with the label maps of `folder` over them, side by side.
+
+    Returns:
+        uint8 RGB, at most SIDE pixels high, or None when the labels or the images are not there.
+    """
+    try:
+        data = Path(str(read_params_file(root / "params.yaml")["dataset"]["root"]))
+        samples = images_of_split(root / "data/dataset/images.parquet", root / data, "train")
+        found = read_rows(root / "data/dataset/categories.parquet", CATEGORIES)
+        colours = class_colours([int(row["category"]) for row in found if row["category"]])
+        indices = np.linspace(0, len(samples) - 1, min(PICTURES, len(samples))).astype(int)
+        pictures = [_picture(samples[index], root / folder, colours) for index in indices]
+    except (InputError, OSError, KeyError):
+        return None
+    height = max(picture.shape[0] for picture in pictures)
+    strip = np.full((height, SIDE * len(pictures), 3), 255, dtype=np.uint8)
+    for column, picture in enumerate(pictures):
+        strip[: picture.shape[0], SIDE * column : SIDE * column + picture.shape[1]] = picture
+    return strip
+
+
+def _picture(sample: ImageFile, folder: Path, colours: Mapping[int, Colour]) -> RGB:
+    image = shrink(sample.read(), SIDE)
+    labels = shrink_labels(read_label_map(folder / f"{sample.image_id}.png"), image.shape[:2])
+    return overlay(image, labels, colours, 0.6)

@@ -1,0 +1,71 @@
+"""Score maps: one <image_id>.npz per image, no pickle.
+
+A score map covers its image with a grid of square cells of `stride` pixels; cell (i, j) is centred
+on pixel ((i + 0.5) * stride - 0.5, (j + 0.5) * stride - 0.5). stride 1 is one score per pixel.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.engine.errors import InputError
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """Scores of the classes present in one image.
+
+    Attributes:
+        scores: float16 [C, h, w]; h = ceil(H / stride), w = ceil(W / stride).
+        classes: int64 [C] label values, ascending, one per row of `scores`.
+        size: (H, W) of the image in pixels.
+        stride: side of a cell in pixels.
+    """
+
+    scores: npt.NDArray[np.float16]
+    classes: npt.NDArray[np.int64]
+    size: tuple[int, int]
+    stride: int
+
+    def __post_init__(self) -> None:
+        rows, columns = (-(-side // self.stride) for side in self.size)
+        expected = (len(self.classes), rows, columns)
+        if self.scores.shape != expected:
+            raise ValueError(f"scores: expected shape {expected}, got {self.scores.shape}")
+
+
+def encode_score_map(score_map: ScoreMap) -> bytes:
+    """The bytes of the .npz file; the same map always gives the same bytes."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {
+        "scores": score_map.scores.astype(np.float16, copy=False),
+        "classes": score_map.classes.astype(np.int64, copy=False),
+        "size": np.array(score_map.size, dtype=np.int64),
+        "stride": np.array(score_map.stride, dtype=np.int64),
+    }
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def read_score_map(path: Path) -> ScoreMap:
+    """Read what `encode_score_map` wrote.
+
+    Raises:
+        InputError: missing or unreadable file, or a missing array.
+    """
+    try:
+        # opened here, because np.load leaves a broken archive open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            height, width = (int(side) for side in arrays["size"])
+            return ScoreMap(
+                arrays["scores"], arrays["classes"], (height, width), int(arrays["stride"])
+            )
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such score map") from error
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a score map: {error}") from error
