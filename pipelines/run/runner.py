@@ -18,9 +18,9 @@ from pipelines.graph.journal import keep_run, read_code
 from pipelines.graph.needs import lack
 from pipelines.graph.plan import Plan, State, Step
 from pipelines.graph.result import Outcome, Result
+from pipelines.run import leash
 from pipelines.run.progress import has_bars
 from pipelines.run.records import check_record, note_inputs
-from pipelines.run import leash
 from pipelines.run.schedule import Limits, Schedule, skipped
 from stages.engine.command import LEFT
 from stages.engine.files import explain_machine_error

@@ -14,7 +14,8 @@ from pipelines.run import leash
 #: Starts a leash as on another system, then waits to be killed.
 STARTER = """
 import os, subprocess, sys, time
-code = "import sys; sys.platform = 'darwin'; sys.path.insert(0, '.'); from pipelines.run import leash; "
+code = "import sys; sys.platform = 'darwin'; sys.path.insert(0, '.'); "
+code += "from pipelines.run import leash; "
 code += "sys.exit(leash.main(sys.argv[1:], %d))" % os.getpid()
 subprocess.Popen([sys.executable, "-c", code, "sleep", "60"], start_new_session=True)
 time.sleep(60)
