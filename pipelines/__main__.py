@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, MissingObject) as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `review rank | head`
+    except BrokenPipeError:  # `review rank | head`; but `run | head` has not done its work
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return int(arguments.command in ("run", "memo", "verify"))
     except OSError as error:
         if error.errno not in MACHINE:
             raise

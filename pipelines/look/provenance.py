@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from pipelines.graph.dvc_yaml import body
 from pipelines.graph.journal import Entry, read_runs
 from pipelines.graph.objects import MissingObject, Objects, file_md5
 from pipelines.graph.result import Outcome
@@ -186,8 +187,7 @@ def _state(root: Path, path: str, files: Mapping[str, str]) -> FileState:
 
 def _desc(root: Path, revision: Revision, stage: str) -> str:
     entry = read_graph(root, revision).get(stage.partition("@")[0])
-    body = entry.get("do", entry) if isinstance(entry, Mapping) else {}
-    return str(body.get("desc", ""))
+    return str(body(entry).get("desc", "")) if entry else ""
 
 
 def _lines(objects: Objects, revision: Revision, path: str) -> Iterator[str | None]:

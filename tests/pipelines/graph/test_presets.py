@@ -8,7 +8,7 @@ from pipelines.graph.presets import preset_names, use_preset
 from stages.engine.errors import InputError
 from tests.pipelines.mini_repository import MiniRepository
 
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 
 
 def refused(mini: MiniRepository, *arguments: str) -> str:
