@@ -1,4 +1,4 @@
-"""Bring the graph up to date: `run`, `status`, `use`, `freeze`, `memo`, `verify`."""
+"""Bring the graph up to date: `run`, `status`, `use`, `freeze`, `new-stage`, `memo` ..."""
 
 import argparse
 import os
@@ -40,6 +40,11 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         freeze.add_argument("stage", nargs="+", help="as in dvc.yaml")
         freeze.add_argument("--wait", action="store_true", help="for a run in this workspace")
         freeze.set_defaults(act=freeze_command, frozen=name == "freeze")
+
+    new = commands.add_parser("new-stage", help="write a stub of a stage in its five places")
+    new.add_argument("name", help="such as regions_label")
+    new.add_argument("--wait", action="store_true", help="for a run in this workspace")
+    new.set_defaults(act=new_stage_command)
 
     memo = commands.add_parser("memo", help="the kept results of single images")
     kinds = memo.add_subparsers(dest="kind", required=True)
@@ -129,6 +134,17 @@ def freeze_command(root: Path, arguments: argparse.Namespace) -> None:
 
     with holding_workspace(root, wait=arguments.wait):
         freeze(root, arguments.stage, frozen=arguments.frozen)
+
+
+def new_stage_command(root: Path, arguments: argparse.Namespace) -> None:
+    """`new-stage`: write it and say where."""
+    from pipelines.graph.new_stage import new_stage
+    from pipelines.run.workspace import holding_workspace
+
+    with holding_workspace(root, wait=arguments.wait):
+        written = new_stage(root, arguments.name)
+    print("\n".join(map(str, written)))
+    print(f"now: python -m pipelines run {arguments.name}; docs/extending.md")
 
 
 def memo_gc_command(root: Path, arguments: argparse.Namespace) -> None:
