@@ -6,7 +6,7 @@ A section of params.yaml that the default does not know, of a stage that was add
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,10 @@ def preset_text(root: Path, name: str, overrides: Sequence[str]) -> tuple[str, l
     base = root / "presets" / f"{DEFAULT}.yaml" if name else root / "params.yaml"
     read_params_file(base)  # says in one line what is wrong with it
     text = base.read_text()
-    if name:
-        text += _own_sections(root, text)
     content = load_commented(text)
+    if name and (own := _own_sections(root, content)):
+        text += own
+        content = load_commented(text)
     changes = [
         *(_read_changes(root, name) if name else ()),
         *(_parse_override(override) for override in overrides),
@@ -86,7 +87,7 @@ def preset_text(root: Path, name: str, overrides: Sequence[str]) -> tuple[str, l
     return text, changed
 
 
-def _own_sections(root: Path, default: str) -> str:
+def _own_sections(root: Path, known: Collection[str]) -> str:
     """The sections of params.yaml for stages of dvc.yaml of which the default knows nothing.
 
     Raises:
@@ -95,7 +96,6 @@ def _own_sections(root: Path, default: str) -> str:
     file = root / "params.yaml"
     if not (file.exists() and (root / "dvc.yaml").exists()):
         return ""
-    known = load_commented(default)
     own = [name for name in read_stages(root) if name not in known]
     if not own:
         return ""

@@ -146,8 +146,6 @@ def _facts(found: "Provenance") -> Iterator[tuple[str, list[str]]]:
     yield "run", [_run_line(found.run)]
     if found.run is not None and found.made is not None and found.made != found.run:
         yield "made", [_run_line(found.made)]
-    if found.origin is not None:
-        yield "image", [f"{found.image_id}: {found.origin} in the run that made it"]
     yield "hash", [f"{found.md5}" if found.md5 else f"{record.outs[found.out]} of {found.out}"]
     yield "on disk", [str(found.state)]
     since = found.since
