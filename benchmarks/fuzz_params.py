@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pipelines.graph.plan  # noqa: F401  before the forks: each child would import DVC anew
 from pipelines.__main__ import main as pipelines_main
-from pipelines.graph.params import stage_names
+from pipelines.graph.dvc_yaml import read_stages
 from pipelines.graph.presets import preset_names, use_preset
 from stages.engine.command import run
 
@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     rng = random.Random(arguments.seed)
-    stages = stage_names(ROOT)
+    stages = list(read_stages(ROOT))
     for name in stages:  # before the forks
         importlib.import_module(f"stages.{name}")
     table: Counter[tuple[str, str, str]] = Counter()
