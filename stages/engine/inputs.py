@@ -26,6 +26,8 @@ Value = tuple[str, str, str | None]
 GRAIN = 2_000_000_000
 #: Bytes hashed at the start, the smallest files first, so that code and tables may be touched.
 BUDGET = 16 << 20
+#: Bytes; a young file beyond that goes by its look alone: it may be a terabyte of nothing.
+LARGEST = 2**28
 
 
 class Look(NamedTuple):
@@ -98,7 +100,8 @@ def look_at(places: Iterable[Path], values: Sequence[Value]) -> Inputs:
     for path, status in sorted(_walk(names), key=lambda found: found[1].st_size):
         is_young = status.st_mtime_ns > now - GRAIN
         left -= status.st_size
-        digest = _digest(path, status) if is_young or left >= 0 else None
+        is_hashed = left >= 0 or (is_young and status.st_size <= LARGEST)
+        digest = _digest(path, status) if is_hashed else None
         files[path] = Look(status.st_size, status.st_mtime_ns, status.st_ino, digest, is_young)
     return Inputs(names, files, values)
 

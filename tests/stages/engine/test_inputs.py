@@ -166,3 +166,12 @@ def test_the_line_names_the_first_and_counts_the_rest() -> None:
     assert explain(["a"], "dataset ran") == "a changed while dataset ran; run again"
     assert explain(["a\n\udcff"], "x ran") == "a?? changed while x ran; run again"
     assert explain(["a", "b", "c"], "x ran") == "a and 2 more changed while x ran; run again"
+
+
+def test_a_terabyte_of_nothing_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(2**40)
+    inputs = look_at([tmp_path], [])
+    assert inputs.changed([]) == []
+    (tmp_path / "a.json").write_bytes(b"{}")
+    assert inputs.changed([]) == [str(tmp_path / "a.json")]
