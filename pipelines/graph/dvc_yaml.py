@@ -17,21 +17,26 @@ def read_stages(root: Path) -> dict[str, Any]:
     """
     path = root / "dvc.yaml"
     try:
-        return parse_stages(path.read_bytes(), str(path))
+        return dict(parse(path.read_bytes(), str(path))["stages"])
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected the graph") from error
 
 
-def parse_stages(content: bytes, where: str) -> dict[str, Any]:
-    """As `read_stages`, of any revision's dvc.yaml; `where` is what messages call it."""
+def parse(content: bytes, where: str) -> dict[str, Any]:
+    """All of a dvc.yaml, of whatever revision; `where` is what messages call it.
+
+    Raises:
+        InputError: it is no YAML, or holds no stages.
+    """
     try:
-        stages = YAML(typ="safe").load(content)["stages"]
+        found = YAML(typ="safe").load(content)
+        stages = found["stages"]
     except (YAMLError, UnicodeDecodeError, TypeError, KeyError, RecursionError) as error:
-        found = " ".join(str(error).split())
-        raise InputError(f"{where}: expected YAML with stages: {found}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: expected YAML with stages: {reason}") from error
     if not isinstance(stages, dict) or not all(isinstance(one, dict) for one in stages.values()):
         raise InputError(f"{where}: stages: expected name: {{cmd: ...}}")
-    return stages
+    return dict(found)
 
 
 def body(stage: Any) -> Any:
