@@ -17,26 +17,21 @@ def read_stages(root: Path) -> dict[str, Any]:
     """
     path = root / "dvc.yaml"
     try:
-        return dict(parse(path.read_bytes(), str(path))["stages"])
+        return parse_stages(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected the graph") from error
 
 
-def parse(content: bytes, where: str) -> dict[str, Any]:
-    """All of a dvc.yaml, of whatever revision; `where` is what messages call it.
-
-    Raises:
-        InputError: it is no YAML, or holds no stages.
-    """
+def parse_stages(content: bytes, where: str) -> dict[str, Any]:
+    """As `read_stages`, of any revision's dvc.yaml; `where` is what messages call it."""
     try:
-        found = YAML(typ="safe").load(content)
-        stages = found["stages"]
+        stages = YAML(typ="safe").load(content)["stages"]
     except (YAMLError, UnicodeDecodeError, TypeError, KeyError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{where}: expected YAML with stages: {reason}") from error
+        found = " ".join(str(error).split())
+        raise InputError(f"{where}: expected YAML with stages: {found}") from error
     if not isinstance(stages, dict) or not all(isinstance(one, dict) for one in stages.values()):
         raise InputError(f"{where}: stages: expected name: {{cmd: ...}}")
-    return dict(found)
+    return stages
 
 
 def body(stage: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from pipelines.graph.dvc_yaml import parse, read_stages
+from pipelines.graph.dvc_yaml import parse_stages, read_stages
 from stages.engine.command import read_params_file
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
@@ -174,7 +174,7 @@ def _with_entry(path: Path, name: str) -> str:
     end = next((i for i, line in enumerate(lines[first:], first) if line[:1] > " "), len(lines))
     last = max(i for i, line in enumerate(lines[:end], 1) if line.strip())
     text = "\n".join([*lines[:last], ENTRY.substitute(name=name).rstrip(), *lines[last:]]) + "\n"
-    if list(parse(text.encode(), str(path))["stages"])[-1] != name:
+    if list(parse_stages(text.encode(), str(path)))[-1] != name:
         raise InputError(f"{path}: expected the stages two spaces from the left, one below another")
     return text
 

@@ -17,7 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines.graph.dvc_yaml import parse
+from pipelines.graph.dvc_yaml import parse_stages
 from stages.engine.closure import CLOSURES
 from stages.engine.errors import InputError
 
@@ -181,10 +181,9 @@ def read_graph(root: Path, revision: Revision) -> Mapping[str, Any]:
     else:
         content = read_file_of(root, revision.commit, "dvc.yaml")
     try:
-        stages: dict[str, Any] = parse(content or b"", f"dvc.yaml of {revision.name}")["stages"]
+        return parse_stages(content or b"", f"dvc.yaml of {revision.name}")
     except InputError:
         return {}
-    return stages
 
 
 @dataclass(frozen=True)
