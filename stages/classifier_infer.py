@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from models.cam import CamClassifier, ClassifierSpec
+from models.ops.grid import grid_size
 from models.ops.multiscale import multiscale_cams
 from stages.engine.command import run
 from stages.engine.errors import InputError
@@ -89,7 +90,7 @@ def classifier_infer(
 def _maps(item: Item) -> Outcome:
     """The maps of one image; a map is empty when no cell has evidence for its class."""
     size = item.image.size
-    rows, columns = (-(-side // item.params.stride) for side in size)
+    rows, columns = grid_size(size, item.params.stride)
     cams = torch.zeros(0, rows, columns)
     if item.tags:
         network, spec = _read_once(item.weights, item.params.output_stride)

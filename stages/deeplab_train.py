@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.backbones import Backbone, freeze_batch_norm
 from models.cam import ClassifierSpec
-from models.deeplab import UNKNOWN, DeepLab, DeepLabSpec, segmentation_loss
+from models.deeplab import DeepLab, DeepLabSpec, segmentation_loss
 from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import augment
 from stages.engine.command import run
@@ -33,7 +33,7 @@ from stages.engine.training import (
     write_curve,
 )
 from stages.io.data_set import ImageFile, images_of_split
-from stages.io.label_maps import LabelMap, read_label_map
+from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
 from stages.io.measures import read_class_names
 from stages.io.networks import read_network, read_spec, save_network
 

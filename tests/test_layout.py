@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.engine.closure import CLOSURES, import_closure
+from stages.engine.closure import CLOSURES, PACKAGES, import_closure
 from tests.graph import Node, look_up, overlap, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,3 +193,9 @@ def test_images_are_opened_with_a_list_of_formats(folder: str) -> None:
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "Image.open":
                 named = {keyword.arg for keyword in call.keywords}
                 assert "formats" in named, f"{path}:{call.lineno}"
+
+
+@pytest.mark.parametrize("text", ["UNKNOWN = ", "0.485", "0.229"])
+def test_the_unknown_label_and_imagenets_colours_are_written_in_one_place(text: str) -> None:
+    files = [path for path in _tracked() if path.parts[0] in PACKAGES and path.suffix == ".py"]
+    assert sum((ROOT / path).read_text().count(text) for path in files) == 1

@@ -49,8 +49,7 @@ from models.a2gnn.multi_point import (
     select_points,
 )
 from models.ops.boxes import BoxTuple, pixel_box
-
-UNKNOWN = 255
+from models.ops.labels import UNKNOWN
 
 
 @dataclass(frozen=True)

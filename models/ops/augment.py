@@ -10,9 +10,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-#: ImageNet's mean colour: what backbones normalise to zero, so that padding looks like nothing.
-MEAN_COLOUR = (0.485, 0.456, 0.406)
-UNKNOWN = 255
+from models.ops.colours import MEAN_COLOUR
+from models.ops.labels import UNKNOWN
 
 
 def augment(
@@ -36,7 +35,8 @@ def augment(
         generator: the only source of randomness; the number of draws depends on nothing else.
 
     Returns:
-        float32 RGB in [0, 1] (3, crop, crop), padded with ImageNet's mean colour, and uint8 labels
+        float32 RGB in [0, 1] (3, crop, crop), padded with the mean colour, which a
+        backbone takes for nothing, and uint8 labels
         ([L,] crop, crop), padded with 255.
     """
     if labels is None:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
+from models.ops.labels import UNKNOWN as UNKNOWN  # for pipelines too, which know no models
 from stages.engine.errors import InputError
 from stages.io.user_files import read_user_bytes
 
-UNKNOWN = 255
 LabelMap = npt.NDArray[np.uint8]
 
 
