@@ -24,8 +24,8 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Box, Crowd, Dataset, ImageFile
 from stages.io.graphs import read_graph
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
@@ -98,16 +98,12 @@ class Item:
         return self.image.image_id
 
 
-def a2gnn_label(
-    params: Params, root: Path, images: Path, instances: Path, graphs: Path, seeds: Path, out: Path
-) -> None:
+def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: Path) -> None:
     """Label every training image that has a graph and confident seeds.
 
     Args:
         params: section a2gnn_label.
-        root: the data set's folder.
-        images: images.parquet.
-        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
+        data: the data set.
         graphs: folder of <id>.npz graphs.
         seeds: folder of <id>.png confident seeds.
         out: gets maps/, labels/ and metrics.json.
@@ -115,7 +111,7 @@ def a2gnn_label(
     Raises:
         InputError: a missing or unfitting input.
     """
-    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
+    boxes, crowds = data.boxes(), data.crowds()
     items = [
         Item(
             image,
@@ -125,7 +121,7 @@ def a2gnn_label(
             seeds / f"{image.image_id}.png",
             params,
         )
-        for image in images_of_split(images, root, "train")
+        for image in data.images("train")
     ]
     for item in items:
         for path in (item.graph, item.seeds):

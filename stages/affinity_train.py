@@ -46,7 +46,7 @@ from stages.engine.training import (
     train,
     write_curve,
 )
-from stages.io.data_set import ImageFile, images_of_split
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
 from stages.io.networks import read_network, read_spec, save_network
 
@@ -117,15 +117,12 @@ class Batch(NamedTuple):
     valid: Tensor
 
 
-def affinity_train(
-    params: Params, root: Path, images: Path, seeds: Path, classifier: Path, out: Path
-) -> None:
+def affinity_train(params: Params, data: Dataset, seeds: Path, classifier: Path, out: Path) -> None:
     """Train on the training images; writes weights.pt, weights.json, curve.csv and metrics.json.
 
     Args:
         params: see `Params`.
-        root: of the data set.
-        images: images.parquet.
+        data: the data set.
         seeds: folder of <image_id>.png, the confident seeds M_g.
         classifier: weights.pt of classifier_train, of which the backbone is taken.
         out: folder.
@@ -135,7 +132,7 @@ def affinity_train(
             network, or a loss that is not finite.
     """
     set_training_threads()
-    samples = images_of_split(images, root, "train")
+    samples = data.images("train")
     trained = read_spec(classifier, ClassifierSpec)
     spec = AffinitySpec(
         trained.backbone,
@@ -172,7 +169,7 @@ def affinity_train(
         head_factor=params.head_factor,
     )
     optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
-    inputs = (images, seeds, classifier, classifier.with_suffix(".json"))
+    inputs = (data.table("images"), seeds, classifier, classifier.with_suffix(".json"))
     with Checkpoint("affinity_train", params, inputs) as checkpoint:
         curve = train(
             learner,

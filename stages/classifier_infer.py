@@ -25,7 +25,7 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.data_set import ImageFile, images_of_split, tags_by_image
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.networks import read_network, read_spec
 from stages.io.score_maps import ScoreMap, encode_score_map
 
@@ -56,25 +56,23 @@ class Item:
         return self.image.image_id
 
 
-def classifier_infer(
-    params: Params, root: Path, images: Path, tags: Path, weights: Path, out: Path
-) -> None:
+def classifier_infer(params: Params, data: Dataset, weights: Path, out: Path) -> None:
     """Write the maps of every image of split train and count them in metrics.json.
 
     Raises:
         InputError: bad tables or weights, or a tag that the classifier does not know.
     """
     _, spec = _read_once(weights, params.output_stride)
-    found = tags_by_image(tags)
+    found = data.tags()
     items = []
-    for image in images_of_split(images, root, "train"):
+    for image in data.images("train"):
         present = found.get(image.image_id, ())
         unknown = sorted(set(present) - set(spec.categories))
         if unknown:
             known = ", ".join(map(str, spec.categories))
+            where = f"{data.table('tags')}: image {image.image_id}"
             raise InputError(
-                f"{tags}: image {image.image_id}: category {unknown[0]} is none of the "
-                f"classifier's ({known})"
+                f"{where}: category {unknown[0]} is none of the classifier's ({known})"
             )
         items.append(Item(image, present, weights, weights.with_suffix(".json"), params))
     stats = map_images(_maps, items, out, stage="classifier_infer")

@@ -20,8 +20,8 @@ from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Box, Crowd, Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
 
@@ -77,23 +77,19 @@ class Item:
         return self.image.image_id
 
 
-def crf_refine(
-    params: Params, root: Path, images: Path, instances: Path, source: Path, out: Path
-) -> None:
+def crf_refine(params: Params, data: Dataset, source: Path, out: Path) -> None:
     """Refine the labels of the training images.
 
     Args:
         params: see `Params`.
-        root: folder of the photographs.
-        images: images.parquet.
-        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
+        data: the data set.
         source: folder of <image_id>.npz (probabilities) or <image_id>.png (labels, 255 = unknown).
         out: gets <image_id>.png.
 
     Raises:
         InputError: an image has no file in `source`, or one that is unreadable or of another size.
     """
-    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
+    boxes, crowds = data.boxes(), data.crowds()
     items = [
         Item(
             image,
@@ -102,7 +98,7 @@ def crf_refine(
             _source_file(source, image.image_id),
             params,
         )
-        for image in images_of_split(images, root, "train")
+        for image in data.images("train")
     ]
     map_images(_refine_image, items, out, stage="crf_refine")
 

@@ -24,18 +24,16 @@ from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.engine.progress import counted
-from stages.io.data_set import ImageFile, images_of_split
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.label_maps import LabelMap, encode_label_map, read_label_map
 from stages.io.measures import (
     count_pixels,
     labels_of,
     percent,
-    read_class_names,
     read_truth,
     set_scores,
 )
 from stages.io.networks import read_network, read_spec
-from stages.io.tables import IMAGES, read_rows
 
 #: A class that is nowhere more likely than this takes no part in the CRF, which costs per class;
 #: what it holds then moves the result by less than 0.2 % of the pixels.
@@ -86,9 +84,7 @@ class Item:
 
 def deeplab_eval(
     params: Params,
-    root: Path,
-    images: Path,
-    categories: Path,
+    data: Dataset,
     weights: Path,
     ground_truth: Path,
     out: Path,
@@ -98,9 +94,7 @@ def deeplab_eval(
 
     Args:
         params: see `Params`.
-        root: of the data set.
-        images: images.parquet.
-        categories: categories.parquet.
+        data: the data set.
         weights: weights.pt of deeplab_train, with weights.json beside it.
         ground_truth: folder of <image_id>.png; images that have none are not measured.
         out: gets <name>.json, <name>/plain/<image_id>.png and <name>/crf/<image_id>.png.
@@ -110,13 +104,13 @@ def deeplab_eval(
         InputError: unreadable tables, weights or ground truth, or `params.classes` names an
             unknown class.
     """
-    names = read_class_names(categories)
+    names = data.class_names()
     chosen = labels_of(params.classes, names, "deeplab_eval.classes")
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     trained = weights.is_file()
-    has_images = any(row["split"] == "val" for row in read_rows(images, IMAGES))
-    samples = images_of_split(images, root, "val") if trained and has_images else []
+    has_images = data.has("val")
+    samples = data.images("val") if trained and has_images else []
     if not samples:
         lack = "images in split 'val'" if trained else f"network in {weights.parent}"
         print(f"deeplab_eval: no {lack}; nothing to measure")

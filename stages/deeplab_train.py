@@ -32,9 +32,8 @@ from stages.engine.training import (
     train,
     write_curve,
 )
-from stages.io.data_set import ImageFile, images_of_split
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
-from stages.io.measures import read_class_names
 from stages.io.networks import read_network, read_spec, save_network
 
 
@@ -95,9 +94,7 @@ class Batch(NamedTuple):
 
 def deeplab_train(
     params: Params,
-    root: Path,
-    images: Path,
-    categories: Path,
+    data: Dataset,
     labels: Path,
     classifier: Path,
     out: Path,
@@ -110,9 +107,7 @@ def deeplab_train(
 
     Args:
         params: see `Params`.
-        root: of the data set.
-        images: images.parquet.
-        categories: categories.parquet.
+        data: the data set.
         labels: folder of <image_id>.png, 255 = unknown.
         classifier: weights.pt of classifier_train, of which the backbone is taken.
         out: folder.
@@ -122,8 +117,8 @@ def deeplab_train(
             network, or a loss that is not finite.
     """
     set_training_threads()
-    classes = max(read_class_names(categories)) + 1
-    every = images_of_split(images, root, "train")
+    classes = max(data.class_names()) + 1
+    every = data.images("train")
     samples = [sample for sample in every if (labels / f"{sample.image_id}.png").is_file()]
     trained = read_spec(classifier, ClassifierSpec)
     spec = DeepLabSpec(
@@ -152,7 +147,7 @@ def deeplab_train(
         head_factor=params.head_factor,
     )
     optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
-    inputs = (images, categories, labels, classifier)
+    inputs = (data.table("images"), data.table("categories"), labels, classifier)
     with Checkpoint("deeplab_train", params, inputs) as checkpoint:
         curve = train(
             network,

@@ -26,7 +26,7 @@ from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.data_set import ImageFile, images_of_split
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.graphs import Graph, encode_graph
 from stages.io.networks import read_network, read_spec
 
@@ -59,13 +59,12 @@ class Item:
         return self.image.image_id
 
 
-def graph_build(params: Params, root: Path, images: Path, weights: Path, out: Path) -> None:
+def graph_build(params: Params, data: Dataset, weights: Path, out: Path) -> None:
     """Convert the training images to graphs.
 
     Args:
         params: see `Params`.
-        root: of the data set.
-        images: images.parquet.
+        data: the data set.
         weights: weights.pt of affinity_train, with weights.json beside it.
         out: gets graphs/ and metrics.json.
 
@@ -73,9 +72,7 @@ def graph_build(params: Params, root: Path, images: Path, weights: Path, out: Pa
         InputError: weights of another network.
     """
     beside = weights.with_suffix(".json")
-    items = [
-        Item(image, weights, beside, params) for image in images_of_split(images, root, "train")
-    ]
+    items = [Item(image, weights, beside, params) for image in data.images("train")]
     stats = map_images(_graph, items, out, stage="graph_build")
     edges = sum(each["edges"] for each in stats)
     metrics = {

@@ -26,7 +26,7 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.progress import counted
 from stages.io.corrections import read_human
-from stages.io.data_set import Box, ImageFile, images_of_split, numbered_boxes_by_image
+from stages.io.data_set import Box, Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, encode_rle, read_label_map
 from stages.io.score_maps import read_score_map
 from stages.io.tables import INSTANCES, write_table
@@ -45,8 +45,7 @@ class Params:
 
 def instances_split(
     params: Params,
-    images: Path,
-    instances: Path,
+    data: Dataset,
     labels: Path,
     provenance: Path,
     probabilities: Path,
@@ -56,8 +55,7 @@ def instances_split(
 
     Args:
         params: none.
-        images: images.parquet.
-        instances: instances.parquet; its boxes are read, no masks.
+        data: the data set.
         labels: folder of <image_id>.png; 255 = unknown, which only a person and
             crowds leave.
         provenance: provenance.csv, which says what a person has corrected.
@@ -67,9 +65,9 @@ def instances_split(
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
-    boxes = numbered_boxes_by_image(instances)
+    boxes = data.numbered_boxes()
     human = read_human(provenance)
-    samples = images_of_split(images, Path(), "train")
+    samples = data.images("train")
     rows: list[dict[str, Any]] = []
     counts = Counter(dict.fromkeys(COUNTED, 0))
     for sample in counted(samples, "instances_split", "images"):

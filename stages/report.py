@@ -18,9 +18,9 @@ from stages.engine.command import read_params_file, run
 from stages.engine.files import write_bytes
 from stages.engine.progress import counted
 from stages.io.corrections import read_human
-from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split, read_class_names
 from stages.io.label_maps import read_label_map
-from stages.io.measures import IMAGE_SCORES, read_class_names, read_truth
+from stages.io.measures import IMAGE_SCORES, read_truth
 from stages.io.pages import read_measures, write_page
 from stages.io.pictures import (
     Colour,

@@ -22,12 +22,11 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.data_set import Box, boxes_by_image
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Box, Crowd, Dataset
 from stages.io.graphs import read_graph
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
-from stages.io.tables import IMAGES, read_rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -67,15 +66,12 @@ class Item:
     params: Params
 
 
-def walk_label(
-    params: Params, images: Path, instances: Path, graphs: Path, seeds: Path, out: Path
-) -> None:
+def walk_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: Path) -> None:
     """Label the training images by a random walk.
 
     Args:
         params: see `Params`.
-        images: images.parquet.
-        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
+        data: the data set.
         graphs: folder of <image_id>.npz.
         seeds: folder of <image_id>.png, 255 = unknown: no seed of any class.
         out: gets maps/, labels/ and metrics.json.
@@ -83,8 +79,8 @@ def walk_label(
     Raises:
         InputError: seeds of another size than the graph's image.
     """
-    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
-    names = [row["image_id"] for row in read_rows(images, IMAGES) if row["split"] == "train"]
+    boxes, crowds = data.boxes(), data.crowds()
+    names = [image.image_id for image in data.images("train")]
     items = [
         Item(
             name,

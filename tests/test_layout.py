@@ -37,6 +37,19 @@ def _function(name: str) -> ast.FunctionDef:
     return found[0]
 
 
+def _options(name: str) -> tuple[list[str], int]:
+    """What the command line of a stage may name, and how many of these it has to."""
+    arguments = _function(name).args
+    names = [argument.arg for argument in arguments.args[1:]]
+    required = len(names) - len(arguments.defaults)
+    takes_data = any(
+        ast.unparse(argument.annotation) == "Dataset"
+        for argument in arguments.args[1:]
+        if argument.annotation
+    )
+    return [*names, *(["root"] if takes_data else [])], required
+
+
 def test_params_has_one_section_per_stage_in_the_order_of_dvc_yaml() -> None:
     assert list(PARAMS) == STAGES
 
@@ -69,10 +82,8 @@ def test_the_command_names_the_stage_and_its_arguments(node: Node) -> None:
     words = shlex.split(node.cmd)
     assert words[:3] == ["./python", "-m", f"stages.{node.stage}"]
     options = {word[2:].replace("-", "_") for word in words[3:] if word.startswith("--")}
-    arguments = _function(node.stage).args
-    names = [argument.arg for argument in arguments.args[1:]]
-    required = names[: len(names) - len(arguments.defaults)]
-    assert set(required) <= options <= set(names)
+    names, required = _options(node.stage)
+    assert set(names[:required]) <= options <= set(names)
 
 
 @pytest.mark.parametrize("node", nodes(), ids=lambda node: node.name)

@@ -19,9 +19,8 @@ from PIL import Image
 from pipelines.graph.objects import MissingObject, Objects, file_md5
 from pipelines.graph.revisions import Record, Revision
 from stages.engine.errors import InputError
-from stages.io.data_set import Box, ImageFile, boxes_by_image
+from stages.io.data_set import Box, ImageFile, boxes_by_image, read_class_names
 from stages.io.label_maps import LabelMap, read_label_map
-from stages.io.measures import read_class_names
 from stages.io.pictures import Colour, class_colours
 from stages.io.tables import IMAGES, INSTANCES, read_rows
 

@@ -15,6 +15,7 @@ from stages.deeplab_eval import Params, deeplab_eval
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.engine.memo import Memo
+from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.networks import save_network
 from stages.io.tables import CATEGORIES, IMAGES, write_table
@@ -57,9 +58,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     last.bias.data = torch.tensor([4.0, 0.0, 0.0])  # says background everywhere
     save_network(tmp_path / "weights" / "weights.pt", network, spec)
     return {
-        "root": tmp_path / "root",
-        "images": tmp_path / "images.parquet",
-        "categories": tmp_path / "categories.parquet",
+        "data": Dataset(tmp_path, tmp_path / "root"),
         "weights": tmp_path / "weights" / "weights.pt",
         "ground_truth": tmp_path / "truth",
         "out": tmp_path / "out",

@@ -11,6 +11,7 @@ import pytest
 
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
+from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_label_map
 from stages.io.tables import CATEGORIES, IMAGES, write_table
 from stages.labels_eval import Params, labels_eval
@@ -42,8 +43,7 @@ def data(tmp_path: Path) -> dict[str, Any]:
     write_bytes(tmp_path / "truth" / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
     shutil.copytree(tmp_path / "truth", tmp_path / "labels")
     return {
-        "images": images,
-        "categories": categories,
+        "data": Dataset(tmp_path),
         "ground_truth": tmp_path / "truth",
         "labels": tmp_path / "labels",
         "out": tmp_path / "out",
