@@ -1,7 +1,8 @@
 """Dense CRF on score maps or label maps: final labels that follow the edges of the photograph.
 
-Writes <image_id>.png for every training image. Only the classes that the source shows take part.
+Writes <image_id>.png for every image of a split. Only the classes that the source shows take part.
 Complete but for crowd regions: there a pixel that no box of its class claims is 255.
+The boxes of validation images are not looked at: there every class may be anywhere.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from stages.engine.errors import InputError
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.io.crowds import crowd_region
-from stages.io.data_set import Box, Crowd, Dataset, ImageFile
+from stages.io.data_set import Box, Crowd, Dataset, ImageFile, Split
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
 
@@ -77,12 +78,13 @@ class Item:
         return self.image.image_id
 
 
-def crf_refine(params: Params, data: Dataset, source: Path, out: Path) -> None:
-    """Refine the labels of the training images.
+def crf_refine(params: Params, data: Dataset, split: Split, source: Path, out: Path) -> None:
+    """Refine the labels of the images of a split.
 
     Args:
         params: see `Params`.
         data: the data set.
+        split: train or val.
         source: folder of <image_id>.npz (probabilities) or <image_id>.png (labels, 255 = unknown).
         out: gets <image_id>.png.
 
@@ -90,6 +92,8 @@ def crf_refine(params: Params, data: Dataset, source: Path, out: Path) -> None:
         InputError: an image has no file in `source`, or one that is unreadable or of another size.
     """
     boxes, crowds = data.boxes(), data.crowds()
+    if split == "val":
+        boxes, crowds, params = {}, {}, dataclasses.replace(params, inside_boxes=False)
     items = [
         Item(
             image,
@@ -98,7 +102,7 @@ def crf_refine(params: Params, data: Dataset, source: Path, out: Path) -> None:
             _source_file(source, image.image_id),
             params,
         )
-        for image in data.images("train")
+        for image in data.labelled_images(split, source)
     ]
     map_images(_refine_image, items, out, stage="crf_refine")
 

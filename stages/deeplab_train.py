@@ -1,7 +1,7 @@
 """The final network, trained on one label source: the line's own labels, or the upper bound.
 
 A DeepLab head on the classifier's backbone, cross entropy on the labelled pixels. Nothing is
-measured here but the loss; stages/deeplab_eval.py does that on the validation images.
+measured here but the loss; labels_eval does that on the validation images.
 """
 
 from collections.abc import Iterator

@@ -19,8 +19,12 @@ GRAPH: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["sta
 PARAMS: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = list(GRAPH)
 #: May see ground truth; nothing that is weakly supervised may read what they write.
-MEASURING = {"labels_eval", "instances_eval", "deeplab_eval", "deeplab_report", "report"}
-UPPER_BOUNDS = {"deeplab_train@ground_truth"}
+MEASURING = {"labels_eval", "instances_eval", "deeplab_report", "report"}
+UPPER_BOUNDS = {
+    "deeplab_train@ground_truth",
+    "deeplab_infer@ground_truth",
+    "crf_refine@deeplab_ground_truth",
+}
 GROUND_TRUTH = Path("data/dataset/ground_truth")
 CORRECTIONS = Path("data/corrections")
 

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -129,11 +129,11 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     """Run a stage from the command line: `if __name__ == "__main__": run(stage)`.
 
     The stage's first argument is its Params dataclass, filled from the params.yaml section of the
-    stage's name; every other argument is a `Path`, `str` or `int` and becomes a required option
-    (`dataset_root` is `--dataset-root`), or an optional one where it has a default; or it is a
-    dataclass of such fields, whose first one is the option of the argument's name, the others
-    options of their own (`data: Dataset` is `--data` and `--root`). A path given as
-    `@section.key` is the one that params.yaml holds there: so no shell ever sees its text.
+    stage's name; every other argument is a `Path`, `str`, `int` or `Literal` and becomes a required
+    option (`dataset_root` is `--dataset-root`), or an optional one where it has a default; or it is
+    a dataclass of such fields, whose first one is the option of the argument's name, the others
+    options of their own (`data: Dataset` is `--data` and `--root`). A path given as `@section.key`
+    is the one that params.yaml holds there: so no shell ever sees its text.
     An InputError, and what the machine refuses, becomes one line on stderr and exit code 1, and so
     does an input, the section or the code that changed before the stage ended: DVC, which hashes
     them afterwards, would record the outputs as made from what they are then.
@@ -152,7 +152,8 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
             required = default is inspect.Parameter.empty
             parser.add_argument(
                 "--" + option.replace("_", "-"),
-                type=next(t for t in (Path, int, str) if kind is t or kind == (t | None)),
+                type=next((t for t in (Path, int, str) if kind is t or kind == (t | None)), str),
+                choices=get_args(kind) if get_origin(kind) is Literal else None,
                 required=required,
                 default=None if required else default,
             )

@@ -103,12 +103,19 @@ class Dataset:
         return self.folder / f"{name}.parquet"
 
     def images(self, split: Split) -> list[ImageFile]:
-        """The images of one split, in the order of the table; InputError where there is none."""
+        """The images of one split, in the order of the table.
+
+        A data set may have no validation images; without training images there is an InputError.
+        """
         return images_of_split(self.table("images"), self.root, split)
 
-    def has(self, split: Split) -> bool:
-        """Whether any image is in the split."""
-        return any(row["split"] == split for row in read_rows(self.table("images"), IMAGES))
+    def labelled_images(self, split: Split, folder: Path) -> list[ImageFile]:
+        """`images`, each of which has something in `folder`.
+
+        None where an empty folder says that no network was there to label validation images.
+        """
+        is_empty = split == "val" and folder.is_dir() and not any(folder.iterdir())
+        return [] if is_empty else self.images(split)
 
     def boxes(self) -> dict[str, tuple[Box, ...]]:
         """The boxes of every image that has any, without masks; crowd regions are left out."""
@@ -141,10 +148,10 @@ def images_of_split(images: Path, root: Path, split: Split) -> list[ImageFile]:
     """The images of one split, in the order of the table.
 
     Raises:
-        InputError: unreadable table, or no image in the split.
+        InputError: unreadable table, or no image in split train.
     """
     rows = [row for row in read_rows(images, IMAGES) if row["split"] == split]
-    if not rows:
+    if not rows and split == "train":
         raise InputError(f"{images}: no image in split {split!r}")
     return [
         ImageFile(row["image_id"], root / row["file"], row["md5"], row["width"], row["height"])

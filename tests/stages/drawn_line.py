@@ -148,7 +148,7 @@ class DrawnLine:
                 graphs=graphs,
                 seeds=out / "seeds_fuse/confident",
             ),
-            stage(crf_refine, data=data, source=maps),
+            stage(crf_refine, data=data, split="train", source=maps),
         ]
 
     def _params(self, module: Any, changes: Mapping[str, Any]) -> Any:

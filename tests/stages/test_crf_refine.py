@@ -23,7 +23,12 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
     written = write_discs(tmp_path)
-    return {"data": written, "source": tmp_path / "source", "out": tmp_path / "out"}
+    return {
+        "data": written,
+        "split": "train",
+        "source": tmp_path / "source",
+        "out": tmp_path / "out",
+    }
 
 
 def params(**changes: object) -> Params:
@@ -184,4 +189,22 @@ def test_scores_without_background_are_refused(paths: dict[str, Any]) -> None:
         content = encode_score_map(ScoreMap(scores, np.array([3]), SIZE, 1))
         write_bytes(paths["source"] / f"{name}.npz", content)
     with pytest.raises(InputError, match=r"one\.npz: classes \[3\]; expected 0, the background"):
+        crf_refine(params(), **paths)
+
+
+def test_validation_images_are_refined_without_a_look_at_their_boxes(paths: dict[str, Any]) -> None:
+    region = add_crowd(paths["data"].table("instances"), "held", (0, 0, 48, 40))
+    assert region.all()
+    labels = np.full(SIZE, 2, np.uint8)  # far beyond the boxes, and no class of theirs
+    write_bytes(paths["source"] / "held.png", encode_label_map(labels))
+    crf_refine(params(), **(paths | {"split": "val"}))
+    assert [path.name for path in paths["out"].iterdir()] == ["held.png"]
+    np.testing.assert_array_equal(read_label_map(paths["out"] / "held.png"), labels)
+
+
+def test_an_empty_source_is_an_error_but_for_validation_images(paths: dict[str, Any]) -> None:
+    paths["source"].mkdir()
+    crf_refine(params(), **(paths | {"split": "val"}))
+    assert list(paths["out"].iterdir()) == []
+    with pytest.raises(InputError, match=r"neither one\.npz nor one\.png"):
         crf_refine(params(), **paths)

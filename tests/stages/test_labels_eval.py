@@ -44,6 +44,7 @@ def data(tmp_path: Path) -> dict[str, Any]:
     shutil.copytree(tmp_path / "truth", tmp_path / "labels")
     return {
         "data": Dataset(tmp_path),
+        "split": "train",
         "ground_truth": tmp_path / "truth",
         "labels": tmp_path / "labels",
         "out": tmp_path / "out",
@@ -117,6 +118,14 @@ def test_wrong_size_and_unknown_class_are_named(data: dict[str, Any]) -> None:
     write_bytes(data["labels"] / "a.png", encode_label_map(np.zeros((3, 3), np.uint8)))
     with pytest.raises(InputError, match=r"a\.png: prediction: expected shape \(8, 10\)"):
         measured(data)
+
+
+def test_the_other_split_is_measured_alone(data: dict[str, Any]) -> None:
+    for folder in ("ground_truth", "labels"):
+        write_bytes(data[folder] / "c.png", encode_label_map(np.full(SIZE, 3, np.uint8)))
+    scores = measured(data | {"split": "val"})
+    assert scores["iou"] == {"cow": 100}
+    assert scores["images"] == 1
 
 
 def test_starts_without_torch() -> None:

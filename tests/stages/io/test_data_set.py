@@ -35,10 +35,12 @@ def test_images_of_a_split_keep_the_order_of_the_table(tmp_path: Path) -> None:
     assert found[0].size == (40, 48)
 
 
-def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
+def test_training_images_there_must_be_and_validation_images_there_may(tmp_path: Path) -> None:
     table = images_table(tmp_path, {"a": "train"})
-    with pytest.raises(InputError, match=r"images\.parquet: no image in split 'val'"):
-        images_of_split(table, tmp_path, "val")
+    assert images_of_split(table, tmp_path, "val") == []
+    table = images_table(tmp_path, {"a": "val"})
+    with pytest.raises(InputError, match=r"images\.parquet: no image in split 'train'"):
+        images_of_split(table, tmp_path, "train")
 
 
 def test_an_image_is_read_only_as_the_dataset_stage_saw_it(tmp_path: Path) -> None:
@@ -77,7 +79,6 @@ def test_a_data_set_reads_each_table_when_it_is_asked(tmp_path: Path) -> None:
     data = Dataset(tmp_path, Path("photographs"))
     (image,) = data.images("val")
     assert (image.image_id, image.path) == ("b", Path("photographs/x/b.png"))
-    assert (data.has("train"), data.has("val")) == (True, True)
     assert list(data.categories().items()) == [(2, "dog"), (1, "cat")]
     assert list(data.class_names().items()) == [(0, "background"), (1, "cat"), (2, "dog")]
     for read in (data.boxes, data.numbered_boxes, data.crowds):
