@@ -92,11 +92,6 @@ class Item:
     seeds: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Which image."""
-        return self.image.image_id
-
 
 def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: Path) -> None:
     """Label every training image that has a graph and confident seeds.
@@ -112,8 +107,8 @@ def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: P
         InputError: a missing or unfitting input.
     """
     boxes, crowds = data.boxes(), data.crowds()
-    items = [
-        Item(
+    items = {
+        image.image_id: Item(
             image,
             boxes.get(image.image_id, ()),
             crowds.get(image.image_id, ()),
@@ -122,12 +117,12 @@ def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: P
             params,
         )
         for image in data.images("train")
-    ]
-    for item in items:
+    }
+    for item in items.values():
         for path in (item.graph, item.seeds):
             if not path.is_file():
                 raise InputError(f"{path}: missing; every training image needs one")
-    stats = map_images(label_one, items, out, stage="a2gnn_label")
+    stats = map_images(_one_image, items, out, stage="a2gnn_label")
     trained = [stat for stat in stats if stat["classes"] > 1]
     write_json(
         out / "metrics.json",
@@ -142,16 +137,14 @@ def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: P
     )
 
 
-def label_one(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     """Train on one image and label it."""
     torch.set_num_threads(1)  # the images run side by side; two threads on one cost 3.7x
     graph = read_graph(item.graph)
-    seeds = read_label_map(item.seeds)
     size = item.image.size
+    seeds = read_label_map(item.seeds, size)
     if graph.size != size:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
-    if seeds.shape != size:
-        raise InputError(f"{item.seeds}: size {seeds.shape}; expected {size}, that of the image")
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
     colours = cell_colours(image, graph.stride)[0].flatten(1).t().numpy()
     corners = [box.corners for box in item.boxes]
@@ -185,8 +178,8 @@ def label_one(item: Item) -> Outcome:
     )
     return Outcome(
         files={
-            f"maps/{item.image_id}.npz": encode_score_map(score_map),
-            f"labels/{item.image_id}.png": encode_label_map(labels),
+            f"maps/{item.image.image_id}.npz": encode_score_map(score_map),
+            f"labels/{item.image.image_id}.png": encode_label_map(labels),
         },
         stats={
             "classes": len(labelled.classes),
@@ -200,7 +193,7 @@ def label_one(item: Item) -> Outcome:
 
 def _seed_of(item: Item) -> int:
     """A seed of its own for each image, whatever the order."""
-    text = f"{item.params.seed} {item.image_id}"
+    text = f"{item.params.seed} {item.image.image_id}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -206,11 +206,7 @@ def _network(params: Params, spec: AffinitySpec, trained: Backbone) -> AffinityN
 
 
 def _seeds(seeds: Path, sample: ImageFile) -> LabelMap:
-    path = seeds / f"{sample.image_id}.png"
-    labels = read_label_map(path)
-    if labels.shape != sample.size:
-        raise InputError(f"{path}: expected size {sample.size} of its image, found {labels.shape}")
-    return labels
+    return read_label_map(seeds / f"{sample.image_id}.png", sample.size)
 
 
 def _to_cells(labels: Tensor, stride: int) -> Tensor:

@@ -50,11 +50,6 @@ class Item:
     described: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Which image."""
-        return self.image.image_id
-
 
 def classifier_infer(params: Params, data: Dataset, weights: Path, out: Path) -> None:
     """Write the maps of every image of split train and count them in metrics.json.
@@ -64,7 +59,7 @@ def classifier_infer(params: Params, data: Dataset, weights: Path, out: Path) ->
     """
     _, spec = _read_once(weights, params.output_stride)
     found = data.tags()
-    items = []
+    items = {}
     for image in data.images("train"):
         present = found.get(image.image_id, ())
         unknown = sorted(set(present) - set(spec.categories))
@@ -74,18 +69,18 @@ def classifier_infer(params: Params, data: Dataset, weights: Path, out: Path) ->
             raise InputError(
                 f"{where}: category {unknown[0]} is none of the classifier's ({known})"
             )
-        items.append(Item(image, present, weights, weights.with_suffix(".json"), params))
-    stats = map_images(_maps, items, out, stage="classifier_infer")
+        items[image.image_id] = Item(image, present, weights, weights.with_suffix(".json"), params)
+    stats = map_images(_one_image, items, out, stage="classifier_infer")
     metrics = {
         "images": len(items),
-        "images_without_tags": sum(not item.tags for item in items),
+        "images_without_tags": sum(not item.tags for item in items.values()),
         "maps": int(sum(entry["maps"] for entry in stats)),
         "empty_maps": int(sum(entry["empty"] for entry in stats)),
     }
     write_json(out / "metrics.json", metrics)
 
 
-def _maps(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     """The maps of one image; a map is empty when no cell has evidence for its class."""
     size = item.image.size
     rows, columns = grid_size(size, item.params.stride)
@@ -106,7 +101,7 @@ def _maps(item: Item) -> Outcome:
         cams.numpy().astype(np.float16), np.array(item.tags, np.int64), size, item.params.stride
     )
     empty = int((cams.amax((1, 2)) == 0).sum()) if len(cams) else 0
-    files = {f"maps/{item.image_id}.npz": encode_score_map(found)}
+    files = {f"maps/{item.image.image_id}.npz": encode_score_map(found)}
     return Outcome(files, {"maps": len(item.tags), "empty": empty})
 
 

@@ -72,11 +72,6 @@ class Item:
     source: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Of the image."""
-        return self.image.image_id
-
 
 def crf_refine(params: Params, data: Dataset, split: Split, source: Path, out: Path) -> None:
     """Refine the labels of the images of a split.
@@ -94,8 +89,8 @@ def crf_refine(params: Params, data: Dataset, split: Split, source: Path, out: P
     boxes, crowds = data.boxes(), data.crowds()
     if split == "val":
         boxes, crowds, params = {}, {}, dataclasses.replace(params, inside_boxes=False)
-    items = [
-        Item(
+    items = {
+        image.image_id: Item(
             image,
             boxes.get(image.image_id, ()),
             crowds.get(image.image_id, ()),
@@ -103,8 +98,8 @@ def crf_refine(params: Params, data: Dataset, split: Split, source: Path, out: P
             params,
         )
         for image in data.labelled_images(split, source)
-    ]
-    map_images(_refine_image, items, out, stage="crf_refine")
+    }
+    map_images(_one_image, items, out, stage="crf_refine")
 
 
 def _source_file(source: Path, image_id: str) -> Path:
@@ -114,7 +109,7 @@ def _source_file(source: Path, image_id: str) -> Path:
     raise InputError(f"{source}: neither {image_id}.npz nor {image_id}.png")
 
 
-def _refine_image(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     params, size = item.params, item.image.size
     probabilities, classes = _read_source(item)
     corners = [widened(box.corners, params.box_margin) for box in item.boxes]
@@ -139,22 +134,19 @@ def _refine_image(item: Item) -> Outcome:
     winner = np.where(allowed, refined, -1.0).argmax(axis=0)
     labels = np.asarray(classes, dtype=np.uint8)[winner]
     labels = unknown_in_region(labels, crowd, corners, categories)
-    return Outcome({f"{item.image_id}.png": encode_label_map(labels)})
+    return Outcome({f"{item.image.image_id}.png": encode_label_map(labels)})
 
 
 def _read_source(item: Item) -> tuple[npt.NDArray[np.float32], list[int]]:
     """Probabilities [C, H, W] of the classes present, and these classes; 0 is always among them."""
     if item.source.suffix == ".npz":
-        score_map = read_score_map(item.source)
-        size, found = score_map.size, [int(label) for label in score_map.classes]
-        scores = cells_to_pixels(score_map.scores, size, score_map.stride)
+        score_map = read_score_map(item.source, item.image.size)
+        found = [int(label) for label in score_map.classes]
+        scores = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
     else:
-        labels = read_label_map(item.source)
-        size = (labels.shape[0], labels.shape[1])
+        labels = read_label_map(item.source, item.image.size)
         found = sorted({0, *(int(label) for label in np.unique(labels))} - {UNKNOWN})
         scores = label_probabilities(labels, found, item.params.label_confidence)
-    if size != item.image.size:
-        raise InputError(f"{item.source}: size {size}; expected {item.image.size} of its image")
     if 0 not in found:
         raise InputError(f"{item.source}: classes {found}; expected 0, the background, among them")
     return scores, found

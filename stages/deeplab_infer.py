@@ -46,11 +46,6 @@ class Item:
     beside: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Of the image."""
-        return self.image.image_id
-
 
 def deeplab_infer(params: Params, data: Dataset, weights: Path, out: Path) -> None:
     """Label the validation images.
@@ -70,7 +65,8 @@ def deeplab_infer(params: Params, data: Dataset, weights: Path, out: Path) -> No
         samples = []
     for folder in ("maps", "labels"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    items = [Item(sample, weights, weights.with_suffix(".json"), params) for sample in samples]
+    beside = weights.with_suffix(".json")
+    items = {sample.image_id: Item(sample, weights, beside, params) for sample in samples}
     map_images(_one_image, items, out, stage="deeplab_infer")
 
 
@@ -84,8 +80,8 @@ def _one_image(item: Item) -> Outcome:
     score_map = ScoreMap(probabilities[classes].astype(np.float16), classes, item.image.size, 1)
     labels = probabilities.argmax(0).astype(np.uint8)
     files = {
-        f"maps/{item.image_id}.npz": encode_score_map(score_map),
-        f"labels/{item.image_id}.png": encode_label_map(labels),
+        f"maps/{item.image.image_id}.npz": encode_score_map(score_map),
+        f"labels/{item.image.image_id}.png": encode_label_map(labels),
     }
     return Outcome(files)
 

@@ -218,9 +218,7 @@ def read_labels(labels: Path, sample: ImageFile, classes: int) -> LabelMap:
         InputError: of another size than the image, or a value is no category.
     """
     path = labels / f"{sample.image_id}.png"
-    found = read_label_map(path)
-    if found.shape != sample.size:
-        raise InputError(f"{path}: expected size {sample.size} of its image, found {found.shape}")
+    found = read_label_map(path, sample.size)
     foreign = np.unique(found[(found >= classes) & (found != UNKNOWN)])
     if len(foreign):
         raise InputError(

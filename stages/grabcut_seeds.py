@@ -49,11 +49,6 @@ class Item:
     crowds: tuple[Crowd, ...]
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Of the image."""
-        return self.image.image_id
-
 
 def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
     """Label the training images from their boxes.
@@ -64,16 +59,18 @@ def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
         out: gets labels/, filled/ and metrics.json.
     """
     boxes, crowds = data.boxes(), data.crowds()
-    items = [
-        Item(image, boxes.get(image.image_id, ()), crowds.get(image.image_id, ()), params)
+    items = {
+        image.image_id: Item(
+            image, boxes.get(image.image_id, ()), crowds.get(image.image_id, ()), params
+        )
         for image in data.images("train")
-    ]
-    stats = map_images(_label_image, items, out, stage="grabcut_seeds")
+    }
+    stats = map_images(_one_image, items, out, stage="grabcut_seeds")
     total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
     write_json(out / "metrics.json", {"images": len(items), **total})
 
 
-def _label_image(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     image, size, params = item.image.read(), item.image.size, item.params
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
@@ -87,7 +84,7 @@ def _label_image(item: Item) -> Outcome:
         "filled": filled_boxes(boxes, categories, size),
     }
     files = {
-        f"{folder}/{item.image_id}.png": unknown_in_region(found, crowd, boxes, categories)
+        f"{folder}/{item.image.image_id}.png": unknown_in_region(found, crowd, boxes, categories)
         for folder, found in labels.items()
     }
     kinds = [cut.kind for cut in cuts]

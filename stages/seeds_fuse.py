@@ -26,7 +26,6 @@ from models.a2gnn.seeds import (
 from models.ops.boxes import outside_boxes
 from models.ops.cells import cells_to_pixels
 from stages.engine.command import run
-from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
@@ -81,8 +80,8 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Pa
         InputError: a source is missing, unreadable or of another size than its image.
     """
     boxes = data.boxes()
-    items = [
-        Item(
+    items = {
+        image.image_id: Item(
             image.image_id,
             image.size,
             boxes.get(image.image_id, ()),
@@ -91,8 +90,8 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Pa
             params,
         )
         for image in data.images("train")
-    ]
-    stats = map_images(_fuse_image, items, out, stage="seeds_fuse")
+    }
+    stats = map_images(_one_image, items, out, stage="seeds_fuse")
     total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
     objects = max(total["box_pixels"], 1)
     write_json(
@@ -107,11 +106,9 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Pa
     )
 
 
-def _fuse_image(item: Item) -> Outcome:
-    cams, labels = read_score_map(item.cams), read_label_map(item.grabcut)
-    for path, size in ((item.cams, cams.size), (item.grabcut, labels.shape)):
-        if size != item.size:
-            raise InputError(f"{path}: size {size}; expected {item.size} as in images.parquet")
+def _one_image(item: Item) -> Outcome:
+    cams = read_score_map(item.cams, item.size)
+    labels = read_label_map(item.grabcut, item.size)
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
     classes = [int(label) for label in cams.classes]

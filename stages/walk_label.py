@@ -18,7 +18,6 @@ from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels, pixels_to_cells
 from models.ops.random_walk import affinity_matrix, walk
 from stages.engine.command import run
-from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
@@ -80,19 +79,18 @@ def walk_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: Pa
         InputError: seeds of another size than the graph's image.
     """
     boxes, crowds = data.boxes(), data.crowds()
-    names = [image.image_id for image in data.images("train")]
-    items = [
-        Item(
-            name,
-            graphs / f"{name}.npz",
-            seeds / f"{name}.png",
-            boxes.get(name, ()),
-            crowds.get(name, ()),
+    items = {
+        image.image_id: Item(
+            image.image_id,
+            graphs / f"{image.image_id}.npz",
+            seeds / f"{image.image_id}.png",
+            boxes.get(image.image_id, ()),
+            crowds.get(image.image_id, ()),
             params,
         )
-        for name in names
-    ]
-    stats = map_images(_label_image, items, out, stage="walk_label")
+        for image in data.images("train")
+    }
+    stats = map_images(_one_image, items, out, stage="walk_label")
     metrics = {
         "images": len(items),
         "images_without_seeds": int(sum(each["seedless"] for each in stats)),
@@ -102,10 +100,9 @@ def walk_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: Pa
     write_json(out / "metrics.json", metrics)
 
 
-def _label_image(item: Item) -> Outcome:
-    graph, seeds = read_graph(item.graph), read_label_map(item.seeds)
-    if seeds.shape != graph.size:
-        raise InputError(f"{item.seeds}: expected size {graph.size}, found {seeds.shape}")
+def _one_image(item: Item) -> Outcome:
+    graph = read_graph(item.graph)
+    seeds = read_label_map(item.seeds, graph.size)
     cells = pixels_to_cells(seeds, graph.stride).ravel()
     found = np.unique(cells[cells != UNKNOWN]).astype(np.int64)
     classes = np.union1d(found, 0).astype(np.int64)

@@ -51,12 +51,23 @@ def encode_score_map(score_map: ScoreMap) -> bytes:
     return buffer.getvalue()
 
 
-def read_score_map(path: Path) -> ScoreMap:
+def read_score_map(path: Path, size: tuple[int, int] | None = None) -> ScoreMap:
     """Read what `encode_score_map` wrote.
 
+    Args:
+        path: the file.
+        size: (H, W) of its image, which it must have; None: any.
+
     Raises:
-        InputError: missing or unreadable file, or a missing array.
+        InputError: missing or unreadable file, a missing array, or of another size.
     """
+    found = _read(path)
+    if size is not None and found.size != size:
+        raise InputError(f"{path}: size {found.size}; expected {size} of its image")
+    return found
+
+
+def _read(path: Path) -> ScoreMap:
     try:
         # opened here, because np.load leaves a broken archive open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

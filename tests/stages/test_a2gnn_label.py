@@ -142,7 +142,7 @@ def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Any]) -> None:
 
 def test_unfitting_inputs_are_named(paths: dict[str, Any]) -> None:
     write_bytes(paths["seeds"] / "two.png", encode_label_map(np.zeros((4, 4), np.uint8)))
-    message = r"two.png: size \(4, 4\); expected \(40, 48\), that of the image"
+    message = r"two.png: size \(4, 4\); expected \(40, 48\) of its image"
     with pytest.raises(InputError, match=message):
         a2gnn_label(_params(first_epochs=1, second_epochs=0), **paths)
     (paths["seeds"] / "one.png").unlink()

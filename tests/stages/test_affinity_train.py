@@ -123,7 +123,7 @@ def test_crops_larger_and_smaller_than_the_images_train(
 def test_seeds_of_another_size_are_refused(paths: dict[str, Any]) -> None:
     path = paths["seeds"] / "b.png"
     write_bytes(path, encode_label_map(np.zeros((4, 5), dtype=np.uint8)))
-    message = r"b\.png: expected size \(40, 56\) of its image, found \(4, 5\)"
+    message = r"b\.png: size \(4, 5\); expected \(40, 56\) of its image"
     with pytest.raises(InputError, match=message):
         affinity_train(PARAMS, **paths)
     assert not paths["out"].exists()

@@ -115,7 +115,7 @@ def test_bad_label_maps_are_named_before_training(paths: dict[str, Any]) -> None
     with pytest.raises(InputError, match=r"c\.png: expected labels below 3 or 255, found 7"):
         deeplab_train(PARAMS, **paths)
     write_bytes(paths["labels"] / "c.png", encode_label_map(np.zeros((4, 4), np.uint8)))
-    with pytest.raises(InputError, match=r"c\.png: expected size \(40, 48\)"):
+    with pytest.raises(InputError, match=r"c\.png: size \(4, 4\); expected \(40, 48\)"):
         deeplab_train(PARAMS, **paths)
     assert not paths["out"].exists()
 

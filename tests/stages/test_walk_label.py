@@ -131,5 +131,5 @@ def test_image_without_seeds_is_background(paths: dict[str, Any]) -> None:
 def test_seeds_of_another_size_are_refused(paths: dict[str, Any]) -> None:
     path = paths["seeds"] / "a.png"
     write_bytes(path, encode_label_map(np.zeros((4, 5), dtype=np.uint8)))
-    with pytest.raises(InputError, match=r"a\.png: expected size \(40, 44\), found \(4, 5\)"):
+    with pytest.raises(InputError, match=r"a\.png: size \(4, 5\); expected \(40, 44\)"):
         walk_label(Params(8.0, 64, 0.0, 1.0, False, 0), **paths)
