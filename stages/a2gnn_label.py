@@ -8,7 +8,7 @@ number of workers matters.
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ from stages.io.score_maps import ScoreMap, encode_score_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
-    """Section a2gnn_label of params.yaml; see `models.a2gnn.network.Settings` for what is not here.
+class Params(Settings):
+    """Section a2gnn_label of params.yaml.
 
     Attributes:
         seed: of every image's network.
@@ -42,43 +42,8 @@ class Params:
     """
 
     seed: Annotated[int, Field(ge=0)]
-    hidden: Annotated[int, Field(gt=0)]
-    layers: Annotated[int, Field(gt=0)]
-    beta: Annotated[float, Field(ge=0)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    first_epochs: Annotated[int, Field(ge=0)]
-    second_epochs: Annotated[int, Field(ge=0)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    cross_entropy: Literal["mean", "balanced"]
-    multi_point: Annotated[float, Field(ge=0)]
-    points: Literal["probability", "logit"]
-    regularizer: Annotated[float, Field(ge=0)]
-    sigma_xy: Annotated[float, Field(gt=0)]
-    sigma_rgb: Annotated[float, Field(gt=0)]
-    consistency: bool
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
-
-    def settings(self) -> Settings:
-        """The numbers of the method alone."""
-        return Settings(
-            hidden=self.hidden,
-            layers=self.layers,
-            beta=self.beta,
-            dropout=self.dropout,
-            first_epochs=self.first_epochs,
-            second_epochs=self.second_epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            cross_entropy=self.cross_entropy,
-            multi_point=self.multi_point,
-            points=self.points,
-            regularizer=self.regularizer,
-            sigma_xy=self.sigma_xy,
-            sigma_rgb=self.sigma_rgb,
-            consistency=self.consistency,
-        )
 
 
 @dataclass(frozen=True)
@@ -159,7 +124,7 @@ def _one_image(item: Item) -> Outcome:
         colours=colours,
         boxes=corners,
         categories=categories,
-        settings=item.params.settings(),
+        settings=item.params,
         generator=torch.Generator().manual_seed(_seed_of(item)),
     )
     scores = cells_to_pixels(labelled.probabilities, size, graph.stride)

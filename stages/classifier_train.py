@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
-from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
-from models.ops.augment import augment
+from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import Jitter, augment
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -35,14 +35,11 @@ from stages.io.data_set import Dataset
 from stages.io.networks import save_network
 from stages.io.pretrained import initial_weights, initial_weights_files
 
-Strength = Annotated[float, Field(ge=0, le=1)]
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
+class Params(Schedule):
     """Numbers of this stage; params.yaml says what each is."""
 
-    seed: Annotated[int, Field(ge=0)]
     method: Literal["cam"]
     backbone: Literal["resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2"]
     width: Annotated[float, Field(gt=0)]
@@ -51,16 +48,10 @@ class Params:
     weights: str
     freeze_batch_norm: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    epochs: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(gt=0)]
     crop: Annotated[int, Field(ge=16)]
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    jitter: tuple[Strength, Strength, Strength, Annotated[float, Field(ge=0, le=0.5)]]
-    learning_rate: Annotated[float, Field(gt=0)]
-    head_factor: Annotated[float, Field(gt=0)]
+    jitter: Jitter
     optimizer: Literal["sgd", "adamw"]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
     precision: Precision
 
     @property

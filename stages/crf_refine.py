@@ -26,24 +26,15 @@ from stages.io.data_set import Box, Crowd, Dataset, ImageFile, Split
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
-    """Numbers of the stage.
+class Params(Kernels):
+    """Section crf_refine of params.yaml.
 
     # differs from the paper, which takes PSA's (bilateral_xy 80, bilateral_rgb 13), and from its
     # public code (gaussian_xy 2, the rest as here): the defaults are IRN's, for all sources alike.
 
     Attributes:
-        iterations: mean field steps; 0 leaves the source as it is.
-        gaussian_xy: pixels.
-        gaussian_compat: weight.
-        bilateral_xy: pixels.
-        bilateral_rgb: colour values, of 255.
-        bilateral_compat: weight.
         label_confidence: probability of a label of a .png source; the others share the rest.
         inside_boxes: keep every class inside its own boxes: outside them it starts with
             probability 1e-5 and cannot win. In crowd regions without boxes all may be.
@@ -51,12 +42,6 @@ class Params:
             for boxes that are drawn too tight.
     """
 
-    iterations: Annotated[int, Field(ge=0)]
-    gaussian_xy: Positive
-    gaussian_compat: NotNegative
-    bilateral_xy: Positive
-    bilateral_rgb: Positive
-    bilateral_compat: NotNegative
     label_confidence: Annotated[float, Field(gt=0, lt=1)]
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
@@ -122,15 +107,7 @@ def _one_image(item: Item) -> Outcome:
         allowed = inside_own_boxes(corners, categories, classes, size)
         allowed[:, crowd & outside_boxes(corners, size)] = True
         probabilities = allowed_only(probabilities, allowed, classes.index(0))
-    kernels = Kernels(
-        iterations=params.iterations,
-        gaussian_xy=params.gaussian_xy,
-        gaussian_compat=params.gaussian_compat,
-        bilateral_xy=params.bilateral_xy,
-        bilateral_rgb=params.bilateral_rgb,
-        bilateral_compat=params.bilateral_compat,
-    )
-    refined = dense_crf(probabilities, item.image.read(), kernels)
+    refined = dense_crf(probabilities, item.image.read(), params)
     winner = np.where(allowed, refined, -1.0).argmax(axis=0)
     labels = np.asarray(classes, dtype=np.uint8)[winner]
     labels = unknown_in_region(labels, crowd, corners, categories)

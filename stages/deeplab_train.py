@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from models.backbones import Backbone, freeze_batch_norm
 from models.cam import ClassifierSpec
 from models.deeplab import DeepLab, DeepLabSpec, segmentation_loss
-from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
-from models.ops.augment import augment
+from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import Jitter, augment
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -38,49 +38,18 @@ from stages.io.networks import read_network, read_spec, save_network
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
-    """Numbers of the stage.
+class Params(Schedule):
+    """Numbers of this stage; params.yaml says what each is."""
 
-    Attributes:
-        seed: of the head, shuffling, augmentation and dropout.
-        head: aspp (DeepLab-v3) | largefov (DeepLab-v2).
-        channels: of the head's hidden layers.
-        rates: dilations of the head, in cells.
-        output_stride: pixels per cell, 8 or 16.
-        epochs: passes over the images.
-        batch: images per step; two or more, for batch norm.
-        crop: side of a training crop, pixels.
-        scales: least and largest random factor of an image's size.
-        jitter: strengths of brightness, contrast, saturation and hue (models/ops/augment.py).
-        optimizer: sgd (papers) | adamw, which gets further in few steps from a random start.
-        learning_rate: of the backbone's weights.
-        head_factor: the head learns so many times faster.
-        momentum: of sgd; adamw has its own.
-        weight_decay: of weights.
-        freeze_batch_norm: the backbone's batch norm stays as the classifier left it.
-        precision: of the training arithmetic.
-    """
-
-    seed: Annotated[int, Field(ge=0)]
     head: Literal["aspp", "largefov"]
     channels: Annotated[int, Field(gt=0)]
     rates: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
     output_stride: Literal[8, 16]
-    epochs: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(ge=2)]
+    batch: Annotated[int, Field(ge=2)]  # batch norm wants two
     crop: Annotated[int, Field(ge=32)]
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    jitter: tuple[
-        Annotated[float, Field(ge=0)],
-        Annotated[float, Field(ge=0)],
-        Annotated[float, Field(ge=0)],
-        Annotated[float, Field(ge=0, le=0.5)],
-    ]
+    jitter: Jitter
     optimizer: Literal["sgd", "adamw"]
-    learning_rate: Annotated[float, Field(gt=0)]
-    head_factor: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
     freeze_batch_norm: bool
     precision: Precision
 

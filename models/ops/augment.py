@@ -4,14 +4,20 @@ Images are uint8 RGB (3, H, W), label maps uint8 (H, W) with 255 = unknown.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from models.ops.colours import MEAN_COLOUR
 from models.ops.labels import UNKNOWN
+
+Strength = Annotated[float, Ge(0), Le(1)]
+#: Strengths of brightness, contrast, saturation and hue; see `jitter_colours`.
+Jitter = tuple[Strength, Strength, Strength, Annotated[float, Ge(0), Le(0.5)]]
 
 
 def augment(
