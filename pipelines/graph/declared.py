@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from dvc.dependency import ParamsDependency
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-
+from pipelines.graph.dvc_private import files_read, opening, stages_of
 from pipelines.graph.revisions import Record
 from stages.engine.errors import InputError
 
@@ -17,24 +14,19 @@ def declared_stages(root: Path) -> dict[str, Record]:
         InputError: DVC cannot read dvc.yaml, or cannot work in this folder.
     """
     try:
-        with Repo(str(root)) as repo:
-            stages = [stage for stage in repo.index.stages if not stage.is_data_source]
+        with opening(root) as repo:
             return {
-                str(stage.name): Record(
-                    str(stage.name),
+                name: Record(
+                    name,
                     str(stage.cmd),
-                    {
-                        str(dep.def_path): ""
-                        for dep in stage.deps
-                        if not isinstance(dep, ParamsDependency)
-                    },
+                    dict.fromkeys(files_read(stage), ""),
                     {},
                     {},
                     {},
                     {str(out.def_path): "" for out in stage.outs},
                     0,
                 )
-                for stage in stages
+                for name, stage in stages_of(repo).items()
             }
-    except (DvcException, OSError) as error:
-        raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise InputError(f"{root / 'dvc.yaml'}: {error.strerror}") from error

@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipelines.graph.dvc_yaml import parse_stages
 from stages.engine.closure import CLOSURES
 from stages.engine.errors import InputError
 
@@ -180,10 +181,9 @@ def read_graph(root: Path, revision: Revision) -> Mapping[str, Any]:
     else:
         content = read_file_of(root, revision.commit, "dvc.yaml")
     try:
-        stages = YAML(typ="safe").load(content or b"")["stages"]
-    except (YAMLError, TypeError, KeyError):
+        return parse_stages(content or b"", f"dvc.yaml of {revision.name}")
+    except InputError:
         return {}
-    return stages if isinstance(stages, Mapping) else {}
 
 
 @dataclass(frozen=True)

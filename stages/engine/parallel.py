@@ -26,7 +26,6 @@ from stages.engine.environment import read_count, read_share
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.memo import Memo, Outcome, files_of, keep_outcome, look_of, read_outcome
-from stages.engine.origins import keep_origins
 from stages.engine.progress import counted
 
 #: One image's work: a frozen dataclass that holds all its function reads. Fields are plain values,
@@ -133,7 +132,6 @@ def map_images(
     else:
         write = partial(_compute_and_write, function, memo, out)
         computed = _each(write, missing, workers, stage, found)
-    keep_origins(out, [work.image_id for work in missing])
     new = iter(computed)
     return [next(new) if stats is None else stats for stats in kept]
 
