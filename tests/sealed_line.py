@@ -21,7 +21,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.engine.command import read_params_file, run
-from tests.graph import Node, look_up, read_nodes
+from stages.io.declarations import Node, look_up, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 WATCHED = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rmdir", "os.rename"}

@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.engine.closure import CLOSURES, import_closure
-from tests.graph import Node, look_up, overlap, read_nodes
+from stages.io.declarations import Node, look_up, overlap, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 GRAPH: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
