@@ -15,9 +15,9 @@ import pytest
 
 from pipelines.graph.presets import use_preset
 from stages.engine.files import write_bytes
+from stages.io.declarations import Node
 from stages.io.label_maps import encode_label_map
 from tests import planted_stages
-from stages.io.declarations import Node
 from tests.sealed_line import run_sealed
 
 ROOT = Path(__file__).resolve().parents[1]

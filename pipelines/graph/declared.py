@@ -1,13 +1,18 @@
-"""The stages that dvc.yaml declares, whether they ever ran or not."""
+"""What dvc.yaml declares: its stages, whether they ever ran or not, and what their outputs are."""
 
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from pipelines.graph.revisions import Record
+from pipelines.graph.revisions import WORKSPACE, Record, Revision, read_dvc_yaml
 from stages.engine.errors import InputError
+from stages.io.declarations import Node, Output, resolve_nodes
+
+#: The types that an output has by its section of a stage, without a word beside it.
+BY_SECTION = ("", "measures", "curves")
 
 
 def declared_stages(root: Path) -> dict[str, Record]:
@@ -38,3 +43,38 @@ def declared_stages(root: Path) -> dict[str, Record]:
             }
     except (DvcException, OSError) as error:
         raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
+
+
+def declared_outputs(root: Path, revision: Revision) -> dict[str, Output]:
+    """What the outputs of a revision are, by path, in the order of its dvc.yaml.
+
+    A revision whose dvc.yaml does not say so yet is read with the words of the workspace's: an
+    output there of the same stage and file name.
+    """
+    nodes = _nodes(root, revision)
+    own = {output.path: output for node in nodes for output in node.outputs}
+    recorded = {out: name for name, stage in revision.stages.items() for out in stage.outs}
+    if any(output.labels or output.type not in BY_SECTION for output in own.values()):
+        return {path: output for path, output in own.items() if path in recorded}
+    now = Revision(WORKSPACE, None, revision.when, "", {})
+    by_name = {
+        (node.stage, PurePosixPath(output.path).name): output
+        for node in _nodes(root, now)
+        for output in node.outputs
+    }
+    found = {}
+    for path in [*own, *recorded]:
+        if path in recorded:
+            stage = recorded[path]
+            key = stage.partition("@")[0], PurePosixPath(path).name
+            output = by_name.get(key) or own.get(path)
+            if output is not None:
+                found[path] = replace(output, path=path, stage=stage)
+    return found
+
+
+def _nodes(root: Path, revision: Revision) -> list[Node]:
+    try:
+        return resolve_nodes(read_dvc_yaml(root, revision), {})
+    except (TypeError, AttributeError, KeyError):  # no dvc.yaml of DVC 3
+        return []

@@ -174,16 +174,22 @@ def read_file_of(root: Path, commit: str, path: str) -> bytes | None:
 
 def read_graph(root: Path, revision: Revision) -> Mapping[str, Any]:
     """The `stages` of dvc.yaml as that revision has them; empty where it cannot be read."""
+    stages = read_dvc_yaml(root, revision).get("stages")
+    return stages if isinstance(stages, Mapping) else {}
+
+
+def read_dvc_yaml(root: Path, revision: Revision) -> Mapping[str, Any]:
+    """All of dvc.yaml as that revision has it; empty where it cannot be read."""
     if revision.commit is None:
         path = root / "dvc.yaml"
         content = path.read_bytes() if path.is_file() else None
     else:
         content = read_file_of(root, revision.commit, "dvc.yaml")
     try:
-        stages = YAML(typ="safe").load(content or b"")["stages"]
-    except (YAMLError, TypeError, KeyError):
+        found = YAML(typ="safe").load(content or b"")
+    except YAMLError:
         return {}
-    return stages if isinstance(stages, Mapping) else {}
+    return found if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -302,7 +308,7 @@ def _record(name: str, entry: Mapping[str, Any]) -> Record:
         if str(file) == str(CLOSURES):
             for closure in values.values():
                 code |= {str(key): str(value) for key, value in closure.items()}
-        else:
+        elif PurePosixPath(file).name == "params.yaml":  # of dvc.yaml: how its page is laid out
             params |= dict(_flat(values))
     source = {path: md5 for path, md5 in (deps | code).items() if path.endswith(".py")}
     return Record(

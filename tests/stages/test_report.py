@@ -160,7 +160,10 @@ def test_chosen_classes_take_the_headline(tmp_path: Path) -> None:
 def test_what_a_person_has_corrected_is_said(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     assert "by hand" not in written(paths)
-    write_origins(tmp_path / "final/provenance.csv", {name: HUMAN if name in "bc" else AUTOMATIC for name in IDS})
+    write_origins(
+        tmp_path / "final/provenance.csv",
+        {name: HUMAN if name in "bc" else AUTOMATIC for name in IDS},
+    )
     page = written(paths)
     assert "Corrected by hand: 2." in page
     shown = re.findall(r"<code>(\w)</code>( corrected by hand)?", page)
