@@ -46,7 +46,8 @@ class Source:
     """Labels that were measured.
 
     Attributes:
-        name: the member that measures them; final, in the tables.
+        name: on the ladder.
+        evaluation: the stage that measures them, without the member.
         labels: folder of label maps.
         measures: JSON of the set; beside it, the parquet of its images.
         title: of its row of the ladder.
@@ -56,6 +57,7 @@ class Source:
     """
 
     name: str
+    evaluation: str
     labels: Path
     measures: Path
     title: str
@@ -202,7 +204,9 @@ def report(
         "scores": scores,
         "headline": every,
         "measured": any(value is not None for value in every.values()),
-        "chosen": _chosen_classes(sections) if "miou_classes" in scores[final.name] else [],
+        "chosen": sections[final.evaluation]["classes"]
+        if "miou_classes" in scores[final.name]
+        else [],
         "per_image": sorted(
             row["miou"] for row in per_image[final.name].values() if row["miou"] is not None
         ),
@@ -273,6 +277,7 @@ def _source(output: Output) -> Source:
     meta = output.meta
     return Source(
         output.source,
+        output.stage.partition("@")[0],
         Path(str(meta["labels"])),
         Path(output.path),
         str(meta.get("row", output.source)),
@@ -280,10 +285,6 @@ def _source(output: Output) -> Source:
         meta.get("column") == "crf",
         str(meta.get("role", "")),
     )
-
-
-def _chosen_classes(sections: Mapping[str, Any]) -> list[str]:
-    return list(sections["labels_eval"]["classes"])
 
 
 def _write_csv(

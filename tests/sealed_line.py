@@ -43,6 +43,8 @@ def run_sealed(node: Node, stage: Callable[..., None], world: Path) -> list[str]
     cell = world / "cells" / node.name
     images = _image_files(node, world)
     inputs = [*node.deps, *images]
+    if "graph.yaml" in shlex.split(node.cmd):  # among its params; dvc.yaml by another name
+        inputs.append(Path("graph.yaml"))
     for path in inputs:
         _link(world / path if path.is_relative_to("data") else ROOT / path, cell / path)
     _write_params(node, world, cell / "params.yaml")

@@ -73,7 +73,7 @@ class Layer:
     """One thing that a stage has made for every image.
 
     Attributes:
-        name: the folder or table below data/, such as "crf_refine/a2gnn".
+        name: the folder or table below data/, such as "classifier_infer/maps".
         stage: that made it.
         kind: how to draw it.
         files: (path, DVC's hash) by image id; a table is the file of each of its images.

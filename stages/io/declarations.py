@@ -3,7 +3,7 @@
 DVC keeps three notes on an output and ignores them; we read them:
 
     outs:
-      - data/seeds_fuse/fused: {type: label_maps, labels: [opinion], meta: {line: masks}}
+      - data/mine/labels: {type: label_maps, labels: [opinion], meta: {line: masks}}
 
 type: label_maps     folder of <image_id>.png, class numbers, 255 = unknown
       instance_maps  folder of <image_id>.png, instance numbers

@@ -18,7 +18,16 @@ BARE = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "DVC_NO_ANALYTICS": "1"
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     root = tmp_path / "clone"
-    for name in ("dvc.yaml", "python", ".dvc/config", ".dvcignore", "presets", "stages", "models"):
+    for name in (
+        "dvc.yaml",
+        "graph.yaml",
+        "python",
+        ".dvc/config",
+        ".dvcignore",
+        "presets",
+        "stages",
+        "models",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
         copy(HERE / name, root / name)
