@@ -230,7 +230,7 @@ def _files(folder: Path) -> dict[Path, tuple[int, int, int]]:
     found = {}
     for place, below, names in os.walk(folder):
         if Path(place) == folder:
-            below[:] = [name for name in below if name != "out"]
+            below[:] = [name for name in below if name not in ("out", ".seedmask")]
         for name in (*below, *names):
             status = os.lstat(os.path.join(place, name))  # noqa: PTH118  (names of any bytes)
             key = Path(place, name).relative_to(folder)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pipelines.graph.plan  # noqa: F401  before the forks: each child would import DVC anew
 from pipelines.__main__ import main as pipelines_main
-from pipelines.graph.params import stage_names
+from pipelines.graph.dvc_yaml import read_stages
 from pipelines.graph.presets import preset_names, use_preset
 from stages.engine.command import run
 
@@ -278,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     rng = random.Random(arguments.seed)
-    stages = stage_names(ROOT)
+    stages = list(read_stages(ROOT))
     for name in stages:  # before the forks
         importlib.import_module(f"stages.{name}")
     table: Counter[tuple[str, str, str]] = Counter()
@@ -286,6 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "repository"
         listed = ("dvc.yaml", ".dvc/config", ".dvcignore", "presets", "stages", "models")
+        listed += ("requirements.lock",)
         for place in listed:
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / place).is_dir() else shutil.copy

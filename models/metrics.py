@@ -84,10 +84,6 @@ class ConfusionMatrix:
         """Share of the pixels predicted as each class that are; NaN where none is predicted."""
         return _ratio(self._hits(), self.counts[:, : self.classes].sum(axis=0))
 
-    def class_recall(self) -> Scores:
-        """Share of each class's true pixels that are found; NaN where the truth has none."""
-        return _ratio(self._hits(), self.counts.sum(axis=1))
-
     def miou(self, labels: npt.ArrayLike | None = None) -> float:
         """Mean IoU over the classes `present`, in [0, 1].
 

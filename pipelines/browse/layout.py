@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import networkx as nx
 import numpy as np
 from scipy.optimize import isotonic_regression
 
@@ -105,16 +106,9 @@ def draw_graph(stages: Mapping[str, Record]) -> Picture:
 
 def _is_implied(start: str, end: str, reads: Mapping[str, Sequence[str]]) -> bool:
     """Whether `end` also reads something that comes of `start`."""
-    seen: set[str] = set()
-    waiting = [other for other in reads[end] if other != start]
-    while waiting:
-        group = waiting.pop()
-        if start in reads[group]:
-            return True
-        if group not in seen:
-            seen.add(group)
-            waiting += [other for other in reads[group] if other != end]
-    return False
+    others = nx.DiGraph(reads)
+    others.remove_edge(end, start)
+    return bool(nx.has_path(others, end, start))
 
 
 def _height(members: Sequence[str]) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.graph.declared import declared_stages
+from pipelines.graph.dvc_yaml import body
 from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.revisions import (
     WORKSPACE,
@@ -144,7 +145,7 @@ class Library:
     def descriptions(self, revision: Revision) -> Mapping[str, str]:
         """What dvc.yaml says of each stage, by its name without the member."""
         return {
-            str(name): str(entry.get("desc") or entry.get("do", {}).get("desc") or "")
+            str(name): str(body(entry).get("desc", ""))
             for name, entry in read_graph(self.root, revision).items()
         }
 

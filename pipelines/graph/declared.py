@@ -3,11 +3,8 @@
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from dvc.dependency import ParamsDependency
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-
-from pipelines.graph.revisions import WORKSPACE, Record, Revision, read_dvc_yaml
+from pipelines.graph.dvc_private import files_read, opening, stages_of
+from pipelines.graph.revisions import WORKSPACE, Record, Revision, read_graph
 from stages.engine.errors import InputError
 from stages.io.declarations import Node, Output, resolve_nodes
 
@@ -22,27 +19,22 @@ def declared_stages(root: Path) -> dict[str, Record]:
         InputError: DVC cannot read dvc.yaml, or cannot work in this folder.
     """
     try:
-        with Repo(str(root)) as repo:
-            stages = [stage for stage in repo.index.stages if not stage.is_data_source]
+        with opening(root) as repo:
             return {
-                str(stage.name): Record(
-                    str(stage.name),
+                name: Record(
+                    name,
                     str(stage.cmd),
-                    {
-                        str(dep.def_path): ""
-                        for dep in stage.deps
-                        if not isinstance(dep, ParamsDependency)
-                    },
+                    dict.fromkeys(files_read(stage), ""),
                     {},
                     {},
                     {},
                     {str(out.def_path): "" for out in stage.outs},
                     0,
                 )
-                for stage in stages
+                for name, stage in stages_of(repo).items()
             }
-    except (DvcException, OSError) as error:
-        raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise InputError(f"{root / 'dvc.yaml'}: {error.strerror}") from error
 
 
 def declared_outputs(root: Path, revision: Revision) -> dict[str, Output]:
@@ -75,6 +67,6 @@ def declared_outputs(root: Path, revision: Revision) -> dict[str, Output]:
 
 def _nodes(root: Path, revision: Revision) -> list[Node]:
     try:
-        return resolve_nodes(read_dvc_yaml(root, revision), {})
+        return resolve_nodes({"stages": read_graph(root, revision)}, {})
     except (TypeError, AttributeError, KeyError):  # no dvc.yaml of DVC 3
         return []

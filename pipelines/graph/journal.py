@@ -60,12 +60,6 @@ class Entry:
     reason: str = ""
     tail: Sequence[str] = ()
 
-    def covers(self, moment: datetime) -> bool:
-        """Whether `moment` lies between beginning and end, give or take a second."""
-        begin = datetime.fromisoformat(self.began)
-        slack = timedelta(seconds=1)
-        return begin - slack <= moment <= begin + timedelta(seconds=self.seconds) + slack
-
 
 def read_code(root: Path) -> Code:
     """Ask git, once."""

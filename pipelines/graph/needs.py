@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+import networkx as nx
+
 
 def resolve_needs(
     own: Mapping[str, str],
@@ -48,14 +50,7 @@ def resolve_needs(
 
 def all_above(name: str, upstream: Mapping[str, Sequence[str]]) -> set[str]:
     """The stages that a stage depends on, at whatever distance."""
-    found: set[str] = set()
-    left = list(upstream[name])
-    while left:
-        above = left.pop()
-        if above not in found:
-            found.add(above)
-            left += upstream[above]
-    return found
+    return set(nx.descendants(nx.DiGraph(upstream), name))
 
 
 def split_need(need: str) -> tuple[str, str]:

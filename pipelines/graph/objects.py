@@ -22,17 +22,25 @@ class MissingObject(Exception):
     """Neither the cache nor a remote has it; the message says what brings it."""
 
 
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps what stages made."""
+    return Path(_config(root)["cache"].get("dir") or root / ".dvc/cache")
+
+
+def _config(root: Path) -> Any:
+    from dvc.config import Config  # half a second
+
+    return Config(str(root / ".dvc"))
+
+
 class Objects:
     """What DVC keeps for one repository."""
 
     def __init__(self, root: Path) -> None:
         """Look into the cache of the repository at `root`."""
-        from dvc.config import Config
-
         self.root = root.resolve()
-        config = Config(str(self.root / ".dvc"))
-        folder = Path(config["cache"].get("dir") or self.root / ".dvc/cache")
-        self.folder = folder / "files/md5"
+        self.folder = cache_folder(self.root) / "files/md5"
+        config = _config(self.root)
         self.remote: str | None = config["core"].get("remote")
         #: A commit's own config may be older than the remote.
         self._config = {"core": {"remote": self.remote}, "remote": dict(config["remote"])}

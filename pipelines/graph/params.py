@@ -11,19 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ruamel.yaml import YAML
-
+from pipelines.graph.dvc_yaml import body, read_stages
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
 
 #: By section, the digest of what was found right.
 CHECKED = Path(".seedmask/params.json")
-
-
-def stage_names(root: Path) -> list[str]:
-    """The stages of dvc.yaml, in its order."""
-    return list(_stages(root))
 
 
 def check_params(root: Path) -> None:
@@ -46,14 +40,14 @@ def check_sections(root: Path) -> dict[str, Any]:
     """
     file = root / "params.yaml"
     sections = read_params_file(file)
-    stages = _stages(root)
+    stages = read_stages(root)
     for name in sections:
         if name not in stages:
             raise InputError(f"{file}: unknown section {name!r}; {suggest(name, stages)}")
     for name, stage in stages.items():
         if name not in sections:
             raise InputError(f"{file}: section {name!r} is missing")
-        for key in stage.get("do", stage).get("params", []):
+        for key in body(stage).get("params", []):
             if isinstance(key, str):  # else of another file than params.yaml
                 _look_up(sections, key, file)
     return sections
@@ -126,12 +120,6 @@ def suggest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-
-
-def _stages(root: Path) -> dict[str, Any]:
-    content = YAML(typ="safe").load(root / "dvc.yaml")
-    stages: dict[str, Any] = content["stages"]
-    return stages
 
 
 def _look_up(sections: Mapping[str, Any], key: str, file: Path) -> None:

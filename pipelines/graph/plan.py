@@ -1,6 +1,7 @@
 """What has to run: DVC's own graph and status, read in process and never drawn again here."""
 
 import difflib
+import itertools
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,18 +9,23 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from dvc.dependency import ParamsDependency
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-from dvc.scm import SCMError
-from dvc.stage.cache import _get_cache_hash
-from dvc.stage.serialize import to_single_stage_lockfile
-from dvc_data.hashfile.hash_info import HashInfo
-from dvc_data.hashfile.meta import Meta
+import networkx as nx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 
-from pipelines.graph.dvc_private import refuse_damaged_lists
+from pipelines.graph.dvc_private import (
+    changes_beside_files,
+    files_read,
+    hash_of_folder,
+    hash_of_params,
+    is_params,
+    kept_outputs,
+    keys_read,
+    name_of,
+    opening,
+    refuse_damaged_lists,
+    stages_of,
+)
 from pipelines.graph.fingerprints import Fingerprints
 from pipelines.graph.needs import lack, resolve_needs, split_need
 from stages.engine.closure import CLOSURES, all_closures
@@ -143,30 +149,23 @@ def make_plan(root: Path, targets: Sequence[str] = ()) -> Plan:
     if shutil.which("git") is None:
         raise InputError("git: no such program; DVC keeps its records with it")
     try:
-        with Repo(str(root), _wait_for_lock=True) as repo:
+        with opening(root) as repo:
             return _plan(repo, root, targets)
-    except SCMError as error:
-        start = "git init && git add -A && git commit -m start"
-        message = f"{root.resolve()}: not in git, which DVC needs (a zip of it is not); {start}"
-        raise InputError(message) from error
-    except DvcException as error:
-        raise InputError(f"{root / 'dvc.yaml'}: {' '.join(str(error).split())}") from error
     except OSError as error:  # such as a link to nothing among the images
         raise InputError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
 
 
-def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
+def _plan(repo: Any, root: Path, targets: Sequence[str]) -> Plan:
     graph = repo.index.graph
-    # What `dvc add` keeps is an input, not a step.
-    stages = {_name(stage): stage for stage in repo.index.stages if not stage.is_data_source}
+    stages = stages_of(repo)  # what `dvc add` keeps is an input, not a step
     upstream = {
         name: ()
         if stage.frozen  # it stays as it is, whatever becomes of its inputs
-        else tuple(_name(above) for above in graph.successors(stage) if not above.is_data_source)
+        else tuple(name_of(above) for above in graph.successors(stage) if not above.is_data_source)
         for name, stage in stages.items()
     }
     chosen = resolve_targets(targets, list(stages))
-    order = list(_ordered(chosen, upstream))
+    order = _ordered(chosen, upstream)
     fingerprints = Fingerprints(root, Path(repo.cache.local.path))
     with repo.lock:
         foreseen = _foreseen_code(root, stages.values(), fingerprints)
@@ -217,23 +216,13 @@ def _plan(repo: Repo, root: Path, targets: Sequence[str]) -> Plan:
             meta=metas[name],
             command=str(stages[name].cmd),
             outs=tuple(str(out.def_path) for out in stages[name].outs),
-            deps=tuple(str(dep.def_path) for dep in _files_read(stages[name])),
-            params=tuple(_keys_read(stages[name])),
+            deps=files_read(stages[name]),
+            params=keys_read(stages[name]),
             needs=needs[name],
         )
         for name, step in steps.items()
     )
     return Plan(tuple(described))
-
-
-def _files_read(stage: Any) -> Iterator[Any]:
-    return (dep for dep in stage.deps if not isinstance(dep, ParamsDependency))
-
-
-def _keys_read(stage: Any) -> Iterator[tuple[str, str]]:
-    for dep in stage.deps:
-        if isinstance(dep, ParamsDependency):
-            yield from ((str(dep.def_path), key) for key in dep.params)
 
 
 def _meta(root: Path, name: str, stage: Any) -> Directions:
@@ -245,11 +234,6 @@ def _meta(root: Path, name: str, stage: Any) -> Directions:
         raise InputError(
             f"{root / 'dvc.yaml'}: {name}: {field}: {first['msg']}, found {first['input']!r}"
         ) from error
-
-
-def _name(stage: Any) -> str:
-    """As dvc.yaml has it; DVC's own `addressing` depends on the current folder."""
-    return str(getattr(stage, "name", None) or stage.addressing)
 
 
 Closures = Mapping[str, Mapping[str, str]]
@@ -273,7 +257,7 @@ def _makes(stage: Any, path: Path) -> bool:
 
 
 def _changes(stage: Any, fingerprints: Fingerprints, foreseen: Closures | None) -> list[Any]:
-    """The entries of `Stage.status` of DVC 3.67; empty when the stage is up to date."""
+    """The entries of DVC's `Stage.status`; empty when the stage is up to date."""
     found: list[Any] = []
     for kind, entries in (
         ("changed deps", [] if stage.frozen else stage.deps),
@@ -287,16 +271,14 @@ def _changes(stage: Any, fingerprints: Fingerprints, foreseen: Closures | None) 
                 states |= fingerprints.status(out)
         if states:
             found.append({kind: states})
-    stage._status_always_changed(found)
-    stage._status_stage(found)
-    return found
+    return found + changes_beside_files(stage)
 
 
 def _is_code(dep: Any) -> bool:
-    return isinstance(dep, ParamsDependency) and Path(dep.fs_path).match(str(CLOSURES))
+    return is_params(dep) and Path(dep.fs_path).match(str(CLOSURES))
 
 
-def _changed_code(dep: ParamsDependency, foreseen: Closures | None) -> dict[str, str]:
+def _changed_code(dep: Any, foreseen: Closures | None) -> dict[str, str]:
     """The modules and libraries of a stage that are not as recorded."""
     recorded = dep.hash_info.value or {}
     current = dep.read_params() if foreseen is None else foreseen
@@ -311,7 +293,7 @@ def _changed_code(dep: ParamsDependency, foreseen: Closures | None) -> dict[str,
 
 
 def _restorable(
-    repo: Repo,
+    repo: Any,
     stages: Mapping[str, Any],
     order: Sequence[str],
     upstream: Mapping[str, Sequence[str]],
@@ -325,66 +307,33 @@ def _restorable(
     """
     settled: set[str] = set()
     restorable: set[str] = set()
-    hashes: dict[str, HashInfo] = {}  # of the outputs that would be checked out, by path
+    hashes: dict[str, Any] = {}  # of the outputs that would be checked out, by path
     for name in order:
         above = {n for n in upstream[name] if not _makes(stages[n], Path(repo.root_dir) / CLOSURES)}
         if not changes[name] and above <= settled:
             settled.add(name)
         elif above <= settled | restorable:
-            kept = _kept_outputs(repo, stages[name], hashes, fingerprints, foreseen)
+            known = _known_folders(stages[name], fingerprints) | hashes
+            kept = kept_outputs(repo, stages[name], known, _foreseen_keys(stages[name], foreseen))
             if kept is not None:
                 hashes |= kept
                 restorable.add(name)
     return restorable
 
 
-def _kept_outputs(
-    repo: Repo,
-    stage: Any,
-    hashes: Mapping[str, HashInfo],
-    fingerprints: Fingerprints,
-    foreseen: Closures | None,
-) -> dict[str, HashInfo] | None:
-    """What DVC's cache holds for the stage on its present inputs, by path; None if it must run.
-
-    As `StageCache.restore` of DVC 3.67, which does not look ahead: it hashes what is on the disk.
-    `stage` is this plan's own copy, so its fields may be set.
-    """
-    if stage.is_callback or stage.always_changed or any(out.persist for out in stage.outs):
-        return None
-    try:
-        for dep in stage.deps:
-            known = hashes.get(dep.fs_path) or _known_folder(dep, fingerprints)
-            if _is_code(dep) and foreseen is not None:
-                entries = {name: dict(foreseen.get(name, {})) for name in dep.params}
-                dep.hash_info = HashInfo("params", entries)  # type: ignore[arg-type]
-            elif isinstance(dep, ParamsDependency):
-                dep.hash_info = dep.get_hash()
-            elif known is not None:
-                dep.meta, dep.hash_info = Meta(), known
-            else:  # the old meta would bring the old hash with it
-                dep.meta, dep.hash_info = dep._get_hash_meta()
-    except (DvcException, OSError):  # an input is not there yet
-        return None
-    key = _get_cache_hash(to_single_stage_lockfile(stage), key=True)
-    runs = sorted(
-        Path(repo.stage_cache.cache_dir, key[:2], key).glob("*"),
-        key=lambda path: path.stat().st_mtime,
-    )
-    recorded = repo.stage_cache._load_cache(key, runs[-1].name) if runs else None
-    if recorded is None:
-        return None
-    found = {out["path"]: HashInfo("md5", out["md5"]) for out in recorded["outs"]}
-    for out in stage.outs:
-        out.hash_info, out.use_cache = found[out.def_path], True  # metrics are kept there too
-        if out.changed_cache():
-            return None
-    return {out.fs_path: out.hash_info for out in stage.outs}
+def _known_folders(stage: Any, fingerprints: Fingerprints) -> dict[str, Any]:
+    folders = {dep.fs_path: fingerprints.hash_of(Path(dep.fs_path)) for dep in stage.deps}
+    return {path: hash_of_folder(md5) for path, md5 in folders.items() if md5 is not None}
 
 
-def _known_folder(dep: Any, fingerprints: Fingerprints) -> HashInfo | None:
-    value = fingerprints.hash_of(Path(dep.fs_path))
-    return None if value is None else HashInfo("md5", value)
+def _foreseen_keys(stage: Any, foreseen: Closures | None) -> dict[str, Any]:
+    if foreseen is None:
+        return {}
+    return {
+        dep.fs_path: hash_of_params({name: dict(foreseen.get(name, {})) for name in dep.params})
+        for dep in stage.deps
+        if _is_code(dep)
+    }
 
 
 def resolve_targets(targets: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -407,19 +356,11 @@ def resolve_targets(targets: Sequence[str], names: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _ordered(chosen: Sequence[str], upstream: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _ordered(chosen: Sequence[str], upstream: Mapping[str, Sequence[str]]) -> list[str]:
     """`chosen` and all above them, each after what it depends on."""
-    seen: set[str] = set()
-
-    def visit(name: str) -> Iterator[str]:
-        if name not in seen:
-            seen.add(name)
-            for above in upstream[name]:
-                yield from visit(above)
-            yield name
-
-    for name in chosen:
-        yield from visit(name)
+    graph = nx.DiGraph(upstream)
+    found = (nx.dfs_postorder_nodes(graph, name) for name in chosen)
+    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
 
 def _recorded(lock: Path) -> set[str]:
@@ -435,7 +376,7 @@ def _absent(stage: Any) -> list[Path]:
 def _missing_weights(stage: Any, root: Path) -> str:
     """What a section with the keys `weights` and `backbone` names and is not there; else empty."""
     for dep in stage.deps:
-        for name, section in dep.read_params().items() if isinstance(dep, ParamsDependency) else ():
+        for name, section in dep.read_params().items() if is_params(dep) else ():
             if isinstance(section, dict) and {"weights", "backbone"} <= section.keys():
                 weights, backbone = str(section["weights"]), str(section["backbone"])
                 if lacking := lacking_weights(weights, backbone, root):

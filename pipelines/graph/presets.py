@@ -2,14 +2,16 @@
 
 presets/default.yaml is the embedded default, whole and with its comments; every other file in
 presets/ holds only what differs from it, or from the one that its first line names: `preset: NAME`.
+A section of params.yaml that the default does not know, of a stage that was added, stays as it is.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.graph.commented_yaml import dump_commented, load_commented
+from pipelines.graph.dvc_yaml import read_stages
 from pipelines.graph.params import check_values, suggest
 from stages.engine.command import read_params_file
 from stages.engine.errors import InputError
@@ -61,6 +63,9 @@ def preset_text(root: Path, name: str, overrides: Sequence[str]) -> tuple[str, l
     read_params_file(base)  # says in one line what is wrong with it
     text = base.read_text()
     content = load_commented(text)
+    if name and (own := _own_sections(root, content)):
+        text += own
+        content = load_commented(text)
     changes = [
         *(_read_changes(root, name) if name else ()),
         *(_parse_override(override) for override in overrides),
@@ -80,6 +85,33 @@ def preset_text(root: Path, name: str, overrides: Sequence[str]) -> tuple[str, l
     check_values(sections, root / "params.yaml")
     changed = [f"{section}.{key} = {sections[section][key]}" for _, section, key, _ in changes]
     return text, changed
+
+
+def _own_sections(root: Path, known: Collection[str]) -> str:
+    """The sections of params.yaml for stages of dvc.yaml of which the default knows nothing.
+
+    Raises:
+        InputError: there are such stages, and params.yaml cannot be read.
+    """
+    file = root / "params.yaml"
+    if not (file.exists() and (root / "dvc.yaml").exists()):
+        return ""
+    own = [name for name in read_stages(root) if name not in known]
+    if not own:
+        return ""
+    read_params_file(file)
+    text = file.read_text()
+    content, lines = load_commented(text), text.splitlines()
+    starts = {section: content.lc.key(section)[0] for section in content}
+    blocks = ""
+    for section in own:
+        if section in starts:
+            end = min((at for at in starts.values() if at > starts[section]), default=len(lines))
+            block = lines[starts[section] : end]
+            while block[-1][:1] in ("", "#"):  # what stands above the next section is not of this
+                block.pop()
+            blocks += "\n" + "\n".join(block) + "\n"
+    return blocks
 
 
 def _check_name(root: Path, name: object) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipelines.graph.dvc_yaml import parse_stages
 from stages.engine.closure import CLOSURES
 from stages.engine.errors import InputError
 
@@ -174,22 +175,15 @@ def read_file_of(root: Path, commit: str, path: str) -> bytes | None:
 
 def read_graph(root: Path, revision: Revision) -> Mapping[str, Any]:
     """The `stages` of dvc.yaml as that revision has them; empty where it cannot be read."""
-    stages = read_dvc_yaml(root, revision).get("stages")
-    return stages if isinstance(stages, Mapping) else {}
-
-
-def read_dvc_yaml(root: Path, revision: Revision) -> Mapping[str, Any]:
-    """All of dvc.yaml as that revision has it; empty where it cannot be read."""
     if revision.commit is None:
         path = root / "dvc.yaml"
         content = path.read_bytes() if path.is_file() else None
     else:
         content = read_file_of(root, revision.commit, "dvc.yaml")
     try:
-        found = YAML(typ="safe").load(content or b"")
-    except YAMLError:
+        return parse_stages(content or b"", f"dvc.yaml of {revision.name}")
+    except InputError:
         return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Look at any revision: `browse`, `ladder`, `show`, `diff`, `why`; nothing is checked out."""
+"""Look at any revision: `ladder`, `show`, `diff`, `why`; nothing is checked out."""
 
 import argparse
 import csv
@@ -24,13 +24,9 @@ COLUMNS = ("image_id", "pixels", "share", "iou", "first_miou", "second_miou", "g
 GAP = 8  # pixels between pictures
 
 
-def add_parsers(commands: Any) -> None:
-    """Add the commands to the sub-parsers of `python -m pipelines`."""
+def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands to the command line."""
     revision = "a commit, tag or experiment; default: the workspace"
-    browse = commands.add_parser("browse", help="every stage's output of any revision, as a page")
-    browse.add_argument("--port", type=int, default=8800, help="on 127.0.0.1; default 8800")
-    browse.set_defaults(act=browse_command)
-
     ladder = commands.add_parser("ladder", help="label sources against ground truth")
     ladder.add_argument("revision", nargs="*", help=f"{revision}; several side by side")
     ladder.set_defaults(act=ladder_command)
@@ -56,13 +52,6 @@ def add_parsers(commands: Any) -> None:
     why.add_argument("file", help="an output, a file or folder in one, or an input")
     why.add_argument("--rev", default=WORKSPACE, help=revision)
     why.set_defaults(act=why_command)
-
-
-def browse_command(root: Path, arguments: argparse.Namespace) -> None:
-    """`browse`: serve the page until it is stopped."""
-    from pipelines.browse.server import serve
-
-    serve(root, arguments.port)
 
 
 def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
@@ -159,8 +148,6 @@ def _facts(found: "Provenance") -> Iterator[tuple[str, list[str]]]:
     yield "run", [_run_line(found.run)]
     if found.run is not None and found.made is not None and found.made != found.run:
         yield "made", [_run_line(found.made)]
-    if found.origin is not None:
-        yield "image", [f"{found.image_id}: {found.origin} in the run that made it"]
     yield "hash", [f"{found.md5}" if found.md5 else f"{record.outs[found.out]} of {found.out}"]
     yield "on disk", [str(found.state)]
     since = found.since

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 
 from pipelines.graph.objects import MissingObject
@@ -202,10 +203,6 @@ def changed_code(
 
 def _lineage(stages: Mapping[str, Record], name: str) -> list[str]:
     """The stage and all above it, nearest first."""
-    above = upstream(stages)
-    found: dict[str, None] = {}
-    waiting = [name] if name in stages else []
-    while waiting:
-        found |= dict.fromkeys(waiting)
-        waiting = [other for stage in waiting for other in above[stage] if other not in found]
-    return list(found)
+    if name not in stages:
+        return []
+    return [name, *(above for _, above in nx.bfs_edges(nx.DiGraph(upstream(stages)), name))]

@@ -7,17 +7,16 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from pipelines.graph.dvc_yaml import body
 from pipelines.graph.journal import Entry, read_runs
 from pipelines.graph.objects import MissingObject, Objects, file_md5
 from pipelines.graph.result import Outcome
 from pipelines.graph.revisions import Commit, Record, Revision, read_graph, recorded_since
-from pipelines.look.layers import IMAGE_TABLE, Catalogue
+from pipelines.look.layers import Catalogue
 from stages.engine.closure import CLOSURES
 from stages.engine.errors import InputError
-from stages.engine.origins import read_origins
-from stages.io.tables import IMAGES, read_rows
 
 
 class FileState(StrEnum):
@@ -26,13 +25,6 @@ class FileState(StrEnum):
     AS_RECORDED = "as recorded"
     MODIFIED = "modified"
     MISSING = "missing"
-
-
-class Origin(StrEnum):
-    """How a run came by the result of one image."""
-
-    COMPUTED = "computed"
-    MEMO = "taken from the memo store"
 
 
 @dataclass(frozen=True)
@@ -49,8 +41,6 @@ class Provenance:
         code_version: one hash over the source files that the stage depended on, 8 digits.
         run: the last run of this workspace that left the output with this hash.
         made: the last of them that was not restored; often the same.
-        image_id: of a file that belongs to one image, when `origin` is known.
-        origin: how `made` came by the result of that image.
         state: of the file or folder on the disk.
         since: the oldest commit since which dvc.lock has had the output with this hash.
     """
@@ -64,8 +54,6 @@ class Provenance:
     code_version: str
     run: Entry | None
     made: Entry | None
-    image_id: str | None
-    origin: Origin | None
     state: FileState
     since: Commit | None
 
@@ -123,9 +111,6 @@ def _of_output(
         run for run in read_runs(objects.root, record.name) if run.outs.get(out) == record.outs[out]
     ]
     made = [run for run in runs if run.outcome is Outcome.COMPLETED]
-    image_id, origin = None, None
-    if made and path in files:
-        image_id, origin = _origin(objects, revision, path, made[-1])
     return Provenance(
         path=path,
         revision=revision.name,
@@ -136,36 +121,9 @@ def _of_output(
         code_version=code_version(record),
         run=runs[-1] if runs else None,
         made=made[-1] if made else None,
-        image_id=image_id,
-        origin=origin,
         state=_state(objects.root, path, held),
         since=recorded_since(objects.root, revision, record.name, out),
     )
-
-
-def _origin(
-    objects: Objects, revision: Revision, path: str, made: Entry
-) -> tuple[str | None, Origin | None]:
-    """Of a file that belongs to one image, if what `map_images` has left is of that run."""
-    for folder in PurePosixPath(path).parents:
-        found = read_origins(objects.root, Path(folder))
-        if found is not None and made.covers(found.ended):
-            image_id = PurePosixPath(path).stem
-            if image_id in _image_ids(objects, revision):
-                is_new = image_id in found.computed
-                return image_id, Origin.COMPUTED if is_new else Origin.MEMO
-    return None, None
-
-
-def _image_ids(objects: Objects, revision: Revision) -> set[str]:
-    owner = revision.owner(IMAGE_TABLE)
-    if owner is None:
-        return set()
-    try:
-        place = objects.file(revision, IMAGE_TABLE, owner[0].outs[owner[1]])
-    except MissingObject:
-        return set()
-    return {row["image_id"] for row in read_rows(place, IMAGES)}
 
 
 def _state(root: Path, path: str, files: Mapping[str, str]) -> FileState:
@@ -186,8 +144,7 @@ def _state(root: Path, path: str, files: Mapping[str, str]) -> FileState:
 
 def _desc(root: Path, revision: Revision, stage: str) -> str:
     entry = read_graph(root, revision).get(stage.partition("@")[0])
-    body = entry.get("do", entry) if isinstance(entry, Mapping) else {}
-    return str(body.get("desc", ""))
+    return str(body(entry).get("desc", "")) if entry else ""
 
 
 def _lines(objects: Objects, revision: Revision, path: str) -> Iterator[str | None]:

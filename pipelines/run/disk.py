@@ -4,8 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from dvc.config import Config
-
+from pipelines.graph.objects import cache_folder
 from pipelines.graph.plan import Plan, State
 from pipelines.graph.revisions import read_revision
 from stages.engine.errors import InputError
@@ -15,11 +14,6 @@ NOTHING = 1e6  # bytes; with less left, that is why something failed
 #: How the system, and SQLite, in which DVC keeps its notes, say that a disk is full.
 FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 MAKE_ROOM = "`python -m pipelines memo gc --days 7` or `dvc gc --workspace` makes room"
-
-
-def cache_folder(root: Path) -> Path:
-    """Where DVC keeps what stages made."""
-    return Path(Config(str(root / ".dvc"))["cache"].get("dir") or root / ".dvc/cache")
 
 
 def lacking_room(root: Path, plan: Plan) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.graph.commented_yaml import dump_commented, load_commented
+from pipelines.graph.dvc_yaml import body
 from pipelines.graph.params import suggest
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
@@ -29,8 +30,8 @@ def freeze(root: Path, names: Sequence[str], *, frozen: bool = True) -> None:
     for name in names:
         if name not in stages:
             raise InputError(f"{path}: no stage {name!r}; {suggest(name, list(stages))}")
-        body = stages[name].get("do", stages[name])
-        body.pop("frozen", None)
+        entry = body(stages[name])
+        entry.pop("frozen", None)
         if frozen:
-            body.insert(list(body).index("cmd"), "frozen", True)
+            entry.insert(list(entry).index("cmd"), "frozen", True)
     write_bytes(path, dump_commented(content).encode())

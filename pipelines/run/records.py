@@ -9,16 +9,9 @@ once more when DVC has ended, and a record that may be wrong is removed.
 """
 
 from collections.abc import Iterable
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
-from dvc.repo import Repo
-from dvc.stage.cache import _get_cache_hash
-from dvc.utils.serialize import modify_yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from pipelines.graph.dvc_private import drop_record, read_entry
 from stages.engine.command import read_values
 from stages.engine.inputs import explain, look_at, read_inputs
 
@@ -49,7 +42,7 @@ def check_record(root: Path, name: str) -> str:
     path = root / FOLDER / f"{name}.json"
     changed = _changed(path)
     if changed:
-        _drop_record(root, name)
+        drop_record(root, name)
     path.unlink(missing_ok=True)
     return explain(changed, f"{name} was recorded") if changed else ""
 
@@ -63,7 +56,7 @@ def check_left_records(root: Path, before: Path) -> None:
     """
     for path in sorted((root / FOLDER).glob("*.json")):
         name = path.stem
-        if before.exists() and _entry(root / "dvc.lock", name) != _entry(before, name):
+        if before.exists() and read_entry(root / "dvc.lock", name) != read_entry(before, name):
             check_record(root, name)
         path.unlink(missing_ok=True)
 
@@ -74,26 +67,3 @@ def _changed(path: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):  # of another version of ours
         return [str(path)]
     return inputs.changed(read_values([value[:2] for value in inputs.values]))
-
-
-def _drop_record(root: Path, name: str) -> None:
-    """Remove a stage from dvc.lock, and the same record from DVC's run cache."""
-    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
-        entry = _entry(root / "dvc.lock", name)
-        if entry is None:
-            return
-        key = _get_cache_hash(deepcopy(entry), key=True)
-        record = Path(repo.stage_cache._get_cache_path(key, _get_cache_hash(entry)))
-        record.unlink(missing_ok=True)
-        if record.parent.is_dir() and not any(record.parent.iterdir()):
-            record.parent.rmdir()  # on an empty one DVC fails
-        with modify_yaml(str(root / "dvc.lock")) as content:
-            del content["stages"][name]
-
-
-def _entry(lock: Path, name: str) -> dict[str, Any] | None:
-    try:
-        entry: dict[str, Any] | None = YAML(typ="safe").load(lock)["stages"].get(name)
-    except (OSError, YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        return None
-    return entry

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import track
 
 from pipelines.graph.damage import MD5, is_inside, listing, objects_of, place_of, problem_of
+from pipelines.graph.dvc_yaml import read_stages
 from pipelines.graph.objects import Objects
-from pipelines.graph.params import stage_names
 from pipelines.graph.plan import resolve_targets
 from pipelines.graph.revisions import Record, read_revision
 from pipelines.run.workspace import holding_workspace
@@ -154,7 +154,7 @@ def print_verified(verified: Verified, command: str, *, drop: bool) -> None:
 
 def _checks(root: Path, targets: Sequence[str]) -> Iterator[Check]:
     records = read_revision(root).stages if (root / "dvc.lock").exists() else {}
-    names = resolve_targets(targets, list(dict.fromkeys([*records, *stage_names(root)])))
+    names = resolve_targets(targets, list(dict.fromkeys([*records, *read_stages(root)])))
     chosen = [records[name] for name in names if name in records]
     cache = Objects(root).folder
     for record in chosen:

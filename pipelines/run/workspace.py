@@ -10,13 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA, COMPILED_LOCKFILE_SCHEMA
-from dvc.stage.cache import _get_cache_hash
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from voluptuous import Invalid
 
-from pipelines.run.disk import cache_folder
+from pipelines.graph.dvc_private import is_lock_file, is_whole_record
+from pipelines.graph.objects import cache_folder
 from pipelines.run.records import check_left_records
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
@@ -128,19 +124,11 @@ def drop_broken_records(root: Path, *, since: float = 0.0) -> None:
     for path in cache_folder(root).glob("runs/*/*/*"):
         with suppress(FileNotFoundError):  # another was quicker
             is_young = path.stat().st_mtime >= since - SHARED_AGE
-            if is_young and path.suffix != ".tmp" and not _is_whole_record(path):
+            if is_young and path.suffix != ".tmp" and not is_whole_record(path):
                 path.unlink()
                 print(f"{path}: not what DVC wrote; removed, its stage runs again", flush=True)
                 with suppress(OSError):
                     path.parent.rmdir()  # only when empty, as DVC cannot bear
-
-
-def _is_whole_record(path: Path) -> bool:
-    try:
-        record = COMPILED_LOCK_FILE_STAGE_SCHEMA(YAML(typ="safe").load(path))
-    except (YAMLError, UnicodeDecodeError, Invalid):
-        return False
-    return bool(_get_cache_hash(record) == path.name)
 
 
 def mend_lock_file(root: Path) -> None:
@@ -152,7 +140,7 @@ def mend_lock_file(root: Path) -> None:
     path, kept = root / "dvc.lock", root / KEPT
     if not kept.exists():
         return
-    if not _is_lock_file(path):
+    if not _is_sound(path):
         if kept.stat().st_size:
             kept.replace(path)  # which a full disk allows
         else:
@@ -179,7 +167,7 @@ def check_lock_file(root: Path) -> None:
     """
     path = root / "dvc.lock"
     end = time.monotonic() + PATIENCE
-    while not _is_lock_file(path):  # DVC writes it in place; `status` may look while a run goes on
+    while not _is_sound(path):  # DVC writes it in place; `status` may look while a run goes on
         if time.monotonic() > end:
             break
         time.sleep(0.1)
@@ -223,14 +211,12 @@ def bring_back_params(root: Path) -> None:
     of_run.unlink()
 
 
-def _is_lock_file(path: Path) -> bool:
-    if not path.exists():
-        return True
+def _is_sound(path: Path) -> bool:
+    """Whether dvc.lock can be read; where there is none, nothing was made yet."""
     try:
-        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path))
-    except (YAMLError, UnicodeDecodeError, Invalid, OSError):
+        return not path.exists() or is_lock_file(path)
+    except OSError:
         return False
-    return True
 
 
 def _is_dvc(pid: int) -> bool:

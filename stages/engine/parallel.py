@@ -26,7 +26,6 @@ from stages.engine.environment import read_count, read_share
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.memo import Memo, Outcome, files_of, keep_outcome, look_of, read_outcome
-from stages.engine.origins import keep_origins
 from stages.engine.progress import counted
 
 
@@ -127,7 +126,6 @@ def map_images(
     else:
         write = partial(_compute_and_write, function, memo, out)
         computed = _each(write, missing, workers, stage, found)
-    keep_origins(out, [item.image_id for item, _ in missing])
     new = iter(computed)
     return [next(new) if stats is None else stats for stats in kept]
 

@@ -101,10 +101,31 @@ def read_nodes(dvc_yaml: Path, params: Mapping[str, Any]) -> list[Node]:
         InputError: it cannot be read, or is no dvc.yaml.
     """
     try:
-        return resolve_nodes(YAML(typ="safe").load(dvc_yaml), params)
-    except (OSError, YAMLError, TypeError, AttributeError, KeyError) as error:
+        return resolve_nodes(parse_graph(dvc_yaml.read_bytes(), str(dvc_yaml)), params)
+    except (OSError, TypeError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{dvc_yaml}: expected the stages of DVC, found {reason}") from error
+
+
+def parse_graph(content: bytes, where: str) -> dict[str, Any]:
+    """All that a dvc.yaml holds, each foreach and ${...} as it is written.
+
+    Args:
+        content: of the file, of any revision.
+        where: what messages call it.
+
+    Raises:
+        InputError: no YAML, or without stages.
+    """
+    try:
+        found = YAML(typ="safe").load(content)
+        stages = found["stages"]
+    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: expected YAML with stages: {reason}") from error
+    if not isinstance(stages, dict) or not all(isinstance(one, dict) for one in stages.values()):
+        raise InputError(f"{where}: stages: expected name: {{cmd: ...}}")
+    return dict(found)
 
 
 def resolve_nodes(content: Mapping[str, Any], params: Mapping[str, Any]) -> list[Node]:

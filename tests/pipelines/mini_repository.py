@@ -67,7 +67,7 @@ class MiniRepository:
             HERE / "pipelines", root / "pipelines", ignore=shutil.ignore_patterns("__pycache__")
         )
         (root / "stages").mkdir()
-        for name in ("__init__.py", "engine", "io"):
+        for name in ("__init__.py", "engine", "io", "sources"):
             source = HERE / "stages" / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, root / "stages" / name)

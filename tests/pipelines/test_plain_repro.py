@@ -18,16 +18,8 @@ BARE = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "DVC_NO_ANALYTICS": "1"
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     root = tmp_path / "clone"
-    for name in (
-        "dvc.yaml",
-        "graph.yaml",
-        "python",
-        ".dvc/config",
-        ".dvcignore",
-        "presets",
-        "stages",
-        "models",
-    ):
+    wired = ("dvc.yaml", "graph.yaml", "python", "requirements.lock")
+    for name in (*wired, ".dvc/config", ".dvcignore", "presets", "stages", "models"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
         copy(HERE / name, root / name)
@@ -38,7 +30,7 @@ def clone(tmp_path: Path) -> Path:
 
 def repro(root: Path, stage: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [".venv/bin/python", "-m", "dvc", "repro", "-s", stage],
+        [".venv/bin/python", "-m", "dvc", "repro", stage],
         cwd=root,
         env=BARE | {"DVC_SITE_CACHE_DIR": str(root / ".dvc/site")},
         capture_output=True,

@@ -366,7 +366,7 @@ def test_a_folder_may_be_called_what_people_call_folders(
     root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    section = {"root": f"{root}/x", "format": "coco", "max_rejected": 0}
+    section = {"root": f"{root}/x", "format": "coco", "max_rejected": 0, "hold_out": 5}
     assert parse_section(Params, section, "params.yaml: dataset").root == f"{root}/x"
 
 

@@ -127,13 +127,6 @@ def test_lines_that_are_no_entry_are_left_out(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_an_entry_covers_the_time_it_took() -> None:
-    entry = Entry("2026-11-20T10:00:00+00:00", 60, Outcome.COMPLETED, None, False, {})
-    begin = datetime(2026, 11, 20, 10, tzinfo=UTC)
-    for seconds, inside in ((-5, False), (0, True), (60.5, True), (65, False)):
-        assert entry.covers(begin + timedelta(seconds=seconds)) is inside
-
-
 def test_only_changes_of_what_a_run_does_not_write_count(mini: MiniRepository) -> None:
     root = mini.root
     assert read_code(root) == Code(None, False)

@@ -9,7 +9,7 @@ from pipelines.graph.params import check_sections, check_values, params_type
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.errors import InputError
 
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 DVC = """
 stages:
   scenes:

@@ -8,7 +8,7 @@ from pipelines.graph.presets import preset_names, use_preset
 from stages.engine.errors import InputError
 from tests.pipelines.mini_repository import MiniRepository
 
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 
 
 def refused(mini: MiniRepository, *arguments: str) -> str:
@@ -141,3 +141,46 @@ def test_photographs_name_no_classes_of_a_data_set(tmp_path: Path) -> None:
     voc = YAML(typ="safe").load(tmp_path / "params.yaml")
     differing = {name for name in voc if voc[name] != mine[name]}
     assert differing == {"dataset", "labels_eval", "deeplab_eval"}
+
+
+OWN = "mine: # of a stage that I added\n  value: 5 # more\n\n  seconds: 0.1\n  fail: false\n"
+
+
+def add_own_stage(mini: MiniRepository, *, first: bool) -> None:
+    """A stage in dvc.yaml and params.yaml, of which presets/default.yaml knows nothing."""
+    stage = (mini.root / "stages/first.py").read_text().replace("first", "mine")
+    (mini.root / "stages/mine.py").write_text(stage)
+    dvc, params = mini.root / "dvc.yaml", mini.root / "params.yaml"
+    command = "python -m stages.mine --out data/mine"
+    dvc.write_text(f"{dvc.read_text()}  mine: {{cmd: {command}, params: [mine]}}\n")
+    text = params.read_text()
+    own = f"{OWN}\n# of another\n" if first else f"\n{OWN}"
+    params.write_text(own + text if first else text + own)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_section_that_the_default_does_not_know_stays(mini: MiniRepository, first: bool) -> None:
+    add_own_stage(mini, first=first)
+    seconds = "0.1"
+    for arguments in (["slow"], ["default"], ["slow", "mine.seconds=2"], ["default"]):
+        code, text = mini.run("use", *arguments)
+        assert code == 0, text
+        seconds = "2" if "mine.seconds=2" in arguments else seconds
+        kept = (mini.root / "params.yaml").read_text()
+        assert OWN.replace("0.1", seconds) in kept
+        assert kept.count("mine:") == 1
+    assert mini.run("status")[0] == 0
+
+
+def test_a_section_of_no_stage_goes_as_before(mini: MiniRepository) -> None:
+    with (mini.root / "params.yaml").open("a") as file:
+        file.write("\nnobody:\n  value: 1\n")
+    assert mini.run("use", "default")[0] == 0
+    assert "nobody" not in (mini.root / "params.yaml").read_text()
+
+
+def test_own_sections_that_cannot_be_read_are_not_thrown_away(mini: MiniRepository) -> None:
+    add_own_stage(mini, first=False)
+    with (mini.root / "params.yaml").open("a") as file:
+        file.write("broken: [1\n")
+    assert "params.yaml: line" in refused(mini, "default")

@@ -1,16 +1,14 @@
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from pipelines.graph.journal import Code, keep_run, read_runs
+from pipelines.graph.journal import Code, keep_run
 from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.result import Outcome, Result
 from pipelines.graph.revisions import read_revision
-from pipelines.look.provenance import FileState, Origin, Provenance, code_version, explain
+from pipelines.look.provenance import FileState, Provenance, code_version, explain
 from stages.engine.errors import InputError
-from stages.engine.origins import keep_origins
 from tests.pipelines.gallery import ODD, PHOTOGRAPHS, Gallery, commit_all
 
 LABELS = "data/walk_label/labels"
@@ -111,35 +109,6 @@ def test_the_run_is_the_last_that_left_this_hash(own_gallery: Gallery) -> None:
     assert (old.run, old.made) == (None, None), "the run left another hash"
     graphs = explained(own_gallery, "data/walk_label/graphs", "first")
     assert graphs.run == found.run, "the graphs are the same in both"
-
-
-def test_an_image_was_computed_or_came_from_the_memo_store(
-    own_gallery: Gallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(own_gallery.root)
-    keep_origins(Path("data/walk_label"), ["a"])
-    assert explained(own_gallery, LABEL).origin is None, "of no known run"
-    note_run(own_gallery)
-    found = explained(own_gallery, LABEL)
-    assert (found.image_id, found.origin) == ("a", Origin.COMPUTED)
-    found = explained(own_gallery, "data/walk_label/maps/b.1.npz")
-    assert (found.image_id, found.origin) == ("b.1", Origin.MEMO)
-    for file in ("data/walk_label/metrics.json", f"{LABELS}/{ODD}", LABELS):
-        assert explained(own_gallery, file).origin is None, "of no image"
-
-
-def test_what_another_run_computed_is_not_told_of_this_one(
-    own_gallery: Gallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(own_gallery.root)
-    keep_origins(Path("data/walk_label"), ["a"])
-    note_run(own_gallery)
-    path = own_gallery.root / ".seedmask/runs/walk_label.jsonl"
-    began = read_runs(own_gallery.root, "walk_label")[0].began
-    path.write_text(path.read_text().replace(began, "2026-01-01T00:00:00+00:00"))
-    found = explained(own_gallery, LABEL)
-    assert found.made is not None
-    assert found.origin is None
 
 
 def test_a_change_of_any_source_file_changes_the_version_of_the_code(gallery: Gallery) -> None:

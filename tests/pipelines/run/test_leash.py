@@ -23,7 +23,7 @@ time.sleep(60)
 
 
 def test_what_is_on_the_leash_ends_with_its_starter_on_other_systems_too() -> None:
-    root = Path(leash.__file__).parents[1]
+    root = Path(leash.__file__).parents[2]
     starter = subprocess.Popen([sys.executable, "-c", STARTER], cwd=root)
     try:
         held: list[psutil.Process] = []

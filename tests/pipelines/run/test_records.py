@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.pipelines.test_run import await_line
 
 from pipelines.run.workspace import holding_workspace
 from tests.pipelines.mini_repository import MiniRepository
+from tests.pipelines.run.test_runner import await_line
 
 
 @pytest.fixture

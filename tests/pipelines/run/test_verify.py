@@ -138,7 +138,7 @@ def test_an_output_outside_the_repository_is_left_alone(mini: MiniRepository) ->
     mine.write_text("mine")
     lock = "schema: '2.0'\nstages:\n  first:\n    cmd: x\n    outs:\n"
     for path, md5 in (("../mine.txt", "0" * 32), (mine, "1" * 32), ("params.yaml", "../x")):
-        lock += f"    - {{path: {path}, md5: {md5}}}\n"
+        lock += f"    - {{path: {path}, md5: '{md5}'}}\n"
     (mini.root / "dvc.lock").write_text(lock)
     assert not verify(mini.root, drop=True).bad
     assert mine.exists()

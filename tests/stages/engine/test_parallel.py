@@ -11,7 +11,6 @@ from distributed import LocalCluster
 from stages.engine import memo
 from stages.engine.errors import InputError
 from stages.engine.memo import Outcome
-from stages.engine.origins import read_origins
 from stages.engine.parallel import map_images
 
 
@@ -98,21 +97,6 @@ def test_one_image_more_is_computed_alone_and_without_another_process(
     assert [row["value"] for row in stats] == list(range(9))
     assert len(list((tmp_path / "b").iterdir())) == 9
     assert "square: 8 of 9 images kept from earlier runs" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_which_images_were_computed_is_left_for_whoever_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    map_images(square, ITEMS[:6], Path("data/a"), stage="square", workers=workers)
-    found = read_origins(tmp_path, Path("data/a"))
-    assert found is not None
-    assert found.computed == {f"i{value}" for value in range(6)}
-    map_images(square, ITEMS[4:], Path("data/a"), stage="square", workers=workers)
-    found = read_origins(tmp_path, Path("data/a"))
-    assert found is not None
-    assert found.computed == {"i6", "i7", "i8"}, "the others came from the memo store"
 
 
 @dataclass(frozen=True)
@@ -303,9 +287,6 @@ def test_dask_workers_compute_the_images_and_this_process_writes_them(
     assert done.stdout.split() == ["2", "False"]
     written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert written == {f"i{value}.txt": str(value**2) for value in range(40)}
-    found = read_origins(tmp_path, Path("out"))
-    assert found is not None
-    assert len(found.computed) == 40
 
 
 def test_a_failure_on_a_dask_worker_ends_the_stage(tmp_path: Path, cluster: str) -> None:
