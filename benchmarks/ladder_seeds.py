@@ -57,7 +57,7 @@ def read_ladder(clone: Path) -> dict[str, dict[str, float]]:
     """The numbers of every label source and network of one clone."""
     rows = {}
     for folder in ("labels_eval", "deeplab_eval"):
-        for path in sorted((clone / "data" / folder).glob("*.json")):
+        for path in sorted((clone / "data" / folder).rglob("*.json")):
             numbers = json.loads(path.read_text())
             name = path.stem if folder == "labels_eval" else f"deeplab {path.stem}"
             rows[name] = {k: v for k, v in numbers.items() if isinstance(v, int | float)}

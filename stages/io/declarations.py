@@ -190,8 +190,8 @@ def _node(
 def _output(stage: str, out: Any, kind: str, meta: Mapping[str, Any]) -> Output:
     path, notes = next(iter(out.items())) if isinstance(out, Mapping) else (out, {})
     notes = notes if isinstance(notes, Mapping) else {}
-    labels = tuple(str(label) for label in notes.get("labels") or [])
-    own = notes.get("meta")
+    labels, own = notes.get("labels"), notes.get("meta")
+    labels = tuple(map(str, labels)) if isinstance(labels, list) else ()
     both = {**meta, **(own if isinstance(own, Mapping) else {})}
     return Output(str(path), stage, str(notes.get("type") or kind), labels, both)
 
