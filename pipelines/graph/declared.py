@@ -47,7 +47,11 @@ def declared_outputs(root: Path, revision: Revision) -> dict[str, Output]:
     own = {output.path: output for node in nodes for output in node.outputs}
     recorded = {out: name for name, stage in revision.stages.items() for out in stage.outs}
     if any(output.labels or output.type not in BY_SECTION for output in own.values()):
-        return {path: output for path, output in own.items() if path in recorded}
+        return {  # by the stage that has made it; dvc.yaml may have been edited since
+            path: replace(output, stage=recorded[path])
+            for path, output in own.items()
+            if path in recorded
+        }
     now = Revision(WORKSPACE, None, revision.when, "", {})
     by_name = {
         (node.stage, PurePosixPath(output.path).name): output
@@ -55,13 +59,11 @@ def declared_outputs(root: Path, revision: Revision) -> dict[str, Output]:
         for output in node.outputs
     }
     found = {}
-    for path in [*own, *recorded]:
-        if path in recorded:
-            stage = recorded[path]
-            key = stage.partition("@")[0], PurePosixPath(path).name
-            output = by_name.get(key) or own.get(path)
-            if output is not None:
-                found[path] = replace(output, path=path, stage=stage)
+    for path in [path for path in own if path in recorded] or recorded:
+        stage = recorded[path]
+        output = by_name.get((stage.partition("@")[0], PurePosixPath(path).name)) or own.get(path)
+        if output is not None:
+            found[path] = replace(output, path=path, stage=stage)
     return found
 
 

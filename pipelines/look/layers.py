@@ -229,7 +229,7 @@ class Catalogue:
         except MissingObject:
             return []
         if kinds.get("") is Kind.INSTANCES:
-            return self._table_layer(record, output, files[out])
+            return self._table_layer(record, output, files[out]) if out in files else []
         folders: dict[tuple[str, str, Kind], dict[str, str]] = defaultdict(dict)
         for path, md5 in files.items():
             folder, _, name = path.rpartition("/")
@@ -264,7 +264,8 @@ def _kinds(output: Output) -> dict[str, Kind]:
     """What an output holds, by folder in it; "" stands for all others."""
     folders = output.meta.get("folders")
     types = {"": output.type} | (dict(folders) if isinstance(folders, Mapping) else {})
-    return {str(name): Kind(found) for name, found in types.items() if found in set(Kind)}
+    known = {str(kind) for kind in Kind}
+    return {str(name): Kind(found) for name, found in types.items() if str(found) in known}
 
 
 @lru_cache(maxsize=16)

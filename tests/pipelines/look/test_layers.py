@@ -144,6 +144,33 @@ def test_what_is_not_declared_is_no_layer(own_gallery: Gallery) -> None:
     assert len(catalogue_of(own_gallery, "second").layers("walk_label")) == 3, "as it was then"
 
 
+def test_a_stage_that_was_renamed_and_not_run_again_keeps_its_layers(own_gallery: Gallery) -> None:
+    graph = own_gallery.root / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("  crf_refine:", "  refined:"))
+    found = catalogue_of(own_gallery).labelled("final", Kind.LABELS)
+    assert [(layer.name, layer.stage) for layer in found] == [
+        ("crf_refine/walk", "crf_refine@walk")
+    ]
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "{type: instances}",
+        "{type: [label_maps]}",
+        "{type: 3, labels: final}",
+        "{labels: [final], meta: {folders: {a: [x], b: 7}}}",
+        "{meta: [x]}",
+    ],
+)
+def test_notes_that_fit_nothing_are_no_layers(own_gallery: Gallery, notes: str) -> None:
+    graph = own_gallery.root / "dvc.yaml"
+    old = "walk_label/labels: {type: label_maps}"
+    graph.write_text(graph.read_text().replace(old, f"walk_label/labels: {notes}"))
+    layers = catalogue_of(own_gallery).layers("walk_label")
+    assert [layer.name for layer in layers] == ["walk_label/graphs", "walk_label/maps"]
+
+
 def test_a_revision_before_the_declarations_is_read_with_those_of_today(
     own_gallery: Gallery,
 ) -> None:
