@@ -56,7 +56,7 @@ def run_seed(clone: Path, seed: int, overrides: Sequence[str]) -> float:
 def read_ladder(clone: Path) -> dict[str, dict[str, float]]:
     """The numbers of every label source and network of one clone."""
     rows = {}
-    for path in sorted((clone / "data/labels_eval").glob("*.json")):
+    for path in sorted((clone / "data/labels_eval").rglob("*.json")):
         numbers = json.loads(path.read_text())
         rows[path.stem] = {k: v for k, v in numbers.items() if isinstance(v, int | float)}
     return rows

@@ -12,14 +12,19 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.engine.closure import CLOSURES, PACKAGES, import_closure
-from tests.graph import Node, look_up, overlap, read_nodes
+from stages.io.declarations import Node, look_up, overlap, read_nodes
+from stages.report import read_line
 
 ROOT = Path(__file__).resolve().parents[1]
-GRAPH: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+DVC_YAML: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
+GRAPH: dict[str, dict[str, Any]] = DVC_YAML["stages"]
+VARS = [name for entry in DVC_YAML["vars"] for name in entry]
 PARAMS: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = list(GRAPH)
 #: May see ground truth; nothing that is weakly supervised may read what they write.
 MEASURING = {"labels_eval", "instances_eval", "deeplab_report", "report"}
+#: Of these dvc.yaml says what the report shows.
+SHOWN = ["labels_eval", "instances_eval", "report"]
 UPPER_BOUNDS = {
     "deeplab_train@ground_truth",
     "deeplab_infer@ground_truth",
@@ -106,7 +111,7 @@ def test_a_stage_writes_below_its_own_folder_and_declares_the_paths_it_is_given(
 def test_no_value_of_a_parameter_reaches_the_shell(node: Node) -> None:
     body = GRAPH[node.stage].get("do", GRAPH[node.stage])
     values = re.findall(r"\$\{(.*?)\}", body["cmd"])
-    assert all(value.split(".")[0] in ("key", "item") for value in values)
+    assert all(value.split(".")[0] in ("key", "item", *VARS) for value in values)
     for word in shlex.split(node.cmd):
         if word.startswith("@"):  # read from params.yaml, so a change must make the stage run
             assert {word[1:], word[1:].split(".")[0]} & set(node.params)
@@ -116,7 +121,11 @@ def test_every_stage_depends_on_its_own_code_and_names_no_file_of_it() -> None:
     for name, entry in GRAPH.items():
         body = entry.get("do", entry)
         others = [key for key in body["params"] if not isinstance(key, str)]
-        assert others == ([] if name == "code" else [{str(CLOSURES): [name]}]), name
+        own = [] if name == "code" else [{str(CLOSURES): [name]}]
+        if name == "report":  # by another name, as DVC refuses its own file
+            own.append({"graph.yaml": [f"stages.{each}" for each in SHOWN]})
+            assert (ROOT / "graph.yaml").resolve() == ROOT / "dvc.yaml"
+        assert others == own, name
         assert not [dep for dep in body.get("deps", []) if str(dep).endswith(".py")], name
 
 
@@ -156,16 +165,45 @@ def test_no_weakly_supervised_stage_has_seen_ground_truth() -> None:
 
 def test_labels_made_by_hand_enter_in_one_place() -> None:
     readers = {n.name for n in nodes() if any(overlap(d, CORRECTIONS) for d in n.deps)}
-    assert readers == {"labels_final"}
-    later = {n.name for n in nodes() if Path("data/labels_final/labels") in n.deps}
-    expected = {"instances_split", "masks_export", "deeplab_train@a2gnn", "labels_eval@final"}
-    assert later == expected | {"report"}
+    assert {name.split("@")[0] for name in readers} == {"labels_final"}
+    final = Path("data/labels_final/masks/labels")
+    later = {n.name for n in nodes() if any(overlap(final, dep) for dep in n.deps)}
+    expected = {"instances_split@masks", "masks_export@masks", "report@masks"}
+    assert later == expected | {"deeplab_train@a2gnn", "labels_eval@final"}
 
 
 def test_the_walk_finds_a_leak_through_another_stage() -> None:
     leak = Node("x", "", (Path("data/labels_eval"),), (), (Path("data/x"),))
     below = Node("y", "", (Path("data/x/labels"),), (), (Path("data/y"),))
     assert {"x", "y"} <= sees_ground_truth([*nodes(), leak, below])
+
+
+def test_every_type_that_is_declared_is_one_of_the_words() -> None:
+    words = {"", "label_maps", "instance_maps", "score_maps", "graphs", "pictures", "instances"}
+    words |= {"tables", "weights", "pages", "measures", "curves"}
+    outputs = [output for node in nodes() for output in node.outputs]
+    assert {output.type for output in outputs} <= words
+    assert {label for output in outputs for label in output.labels} == {"final", "opinion", "truth"}
+
+
+def test_every_line_has_a_report_final_labels_a_deployment_and_a_row_that_is_final() -> None:
+    lines = {node.name.split("@")[1] for node in nodes() if node.stage == "report"}
+    outputs = [output for node in nodes() for output in node.outputs]
+    assert lines == {output.line for output in outputs if "final" in output.labels}
+    for line in lines:
+        read_line(nodes(), line, ROOT / "dvc.yaml")
+    deployed = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
+    assert {each["name"] for each in deployed} == lines | {"on-demand"}
+
+
+def test_shared_code_knows_no_paper_by_name() -> None:
+    own = {f"stages/{name}.py" for name in STAGES} - {"stages/report.py"}
+    words = r"a2gnn|a²gnn|walk_label|seeds_fuse|confident|grabcut|labels_eval|deeplab_eval"
+    for path in [*(ROOT / "pipelines").rglob("*"), *(ROOT / "stages").rglob("*")]:
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix in (".py", ".j2", ".js", ".css") and name not in own:
+            found = re.search(words, path.read_text(), re.IGNORECASE)
+            assert found is None, f"{name}: {found}"
 
 
 def _tracked() -> list[Path]:

@@ -219,13 +219,10 @@ def _look_at_inputs(
     """What the stage reads: the paths of its command line, its numbers, what they name, its code.
 
     Of a dataclass among the arguments, what its `files` names.
-    Not the photographs below `root` where the stage has the table `images`, which declares each by
-    its hash (stages.io.data_set).
     """
     places = list(named)
     for name, path in arguments.items():
-        is_declared_by_hash = name == "root" and "images" in arguments
-        if isinstance(path, Path) and name != "out" and not is_declared_by_hash:
+        if isinstance(path, Path) and name != "out":
             beside = path.parent.glob(f"{path.stem}.*") if path.suffix else ()
             places += {path, *beside}  # weights.pt has a .json
         elif dataclasses.is_dataclass(path):

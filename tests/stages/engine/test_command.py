@@ -35,7 +35,7 @@ def draw_stage(params: Params, images: Path, out: Path, name: str = "plain") -> 
     seen.append((params, images, out, name))
 
 
-def read_slowly(params: Params, images: Path, out: Path, root: Path = Path("unused")) -> None:
+def read_slowly(params: Params, images: Path, out: Path) -> None:
     """A stage under which something happens."""
     meanwhile.pop()()
 
@@ -163,7 +163,7 @@ def run_while(folder: Path, edit: Callable[[], object]) -> None:
     meanwhile.append(edit)
     words = [
         *("--images", str(folder / "images.parquet"), "--out", str(folder / "out")),
-        *("--root", str(folder / "photographs"), "--params", str(folder / "params.yaml")),
+        *("--params", str(folder / "params.yaml")),
     ]
     run(read_slowly, words)
 
