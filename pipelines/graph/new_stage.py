@@ -58,7 +58,7 @@ def $name(params: Params, data: Dataset, out: Path) -> None:
         out: gets images.parquet (image_id, pixels) and metrics.json.
 
     Raises:
-        InputError: the table is missing or unreadable.
+        InputError: a table is missing or unreadable.
     """
     found = [
         {"image_id": image.image_id, "pixels": image.width * image.height}
