@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/requirements.installed
+# The line `masks` with all that comes of it: its report, its masks for other tools, its DeepLab.
+DEMO := report@masks masks_export@masks deeplab_report
 
 .PHONY: demo test lint venv install
 
 demo: venv
-	@$(BIN)/python -m pipelines run --local
+	@$(BIN)/python -m pipelines run --local $(DEMO)
 
 test: lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q

@@ -11,6 +11,7 @@ What is done lies in FOLDER, and a second call goes on.
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from benchmarks.line import Line
 from stages.engine.files import write_json
+from stages.io.data_set import Dataset
 from stages.io.tables import IMAGES, INSTANCES, read_rows, read_table, write_table
 
 Sides = npt.NDArray[np.float64]
@@ -63,35 +65,38 @@ KINDS: dict[str, Callable[[np.random.Generator], Sides]] = {
 
 
 def write_worse_boxes(
-    instances: Path, images: Path, kind: str, generator: np.random.Generator, out: Path
-) -> None:
-    """Write `instances` with every box made worse, clipped to its image."""
-    sizes = {row["image_id"]: (row["width"], row["height"]) for row in read_rows(images, IMAGES)}
-    table = read_table(instances, INSTANCES)
+    data: Dataset, kind: str, generator: np.random.Generator, out: Path
+) -> Dataset:
+    """Write the tables of `data` into `out` with every box made worse, clipped to its image."""
+    rows = read_rows(data.table("images"), IMAGES)
+    sizes = {row["image_id"]: (row["width"], row["height"]) for row in rows}
+    table = read_table(data.table("instances"), INSTANCES)
     columns = ["x0", "y0", "x1", "y1"]
     corners = table[columns].to_numpy(dtype=np.float64)
     sides = np.tile(corners[:, 2:] - corners[:, :2], 2)
     moves = np.stack([KINDS[kind](generator) for _ in corners])
     limits = np.tile(np.array([sizes[image_id] for image_id in table["image_id"]], float), 2)
     table[columns] = np.clip(corners + moves * sides, 0, limits).astype(np.float32)
-    write_table(out, table, INSTANCES)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in data.files:
+        shutil.copy(file, out)
+    worse = Dataset(out, data.root)
+    write_table(worse.table("instances"), table, INSTANCES)
+    return worse
 
 
 def measure_kind(line: Line, kind: str, margins: list[float], seed: int, out: Path) -> None:
     """Write the mIoU of every way of keeping classes inside boxes, without and with CRF."""
-    out.mkdir(parents=True, exist_ok=True)
-    instances = out / "instances.parquet"
-    given = line.data / "dataset/instances.parquet"
-    write_worse_boxes(given, line.images, kind, np.random.default_rng(seed), instances)
-    line.train(instances, out)
+    data = write_worse_boxes(line.data, kind, np.random.default_rng(seed), out / "dataset")
+    line.train(data, out)
     ways = {f"boxes + {margin:g}" if margin else "own boxes": margin for margin in [0.0, *margins]}
     found = {}
     for way, margin in [*ways.items(), ("free", None)]:
         place: dict[str, object] = {"inside_boxes": margin is not None, "box_margin": margin or 0}
         maps, folder = out / "a2gnn/maps", out / way.replace(" ", "_")
         # without a step of the CRF its labels are those of the probabilities
-        found[way] = line.measure(instances, maps, folder / "plain", iterations=0, **place)
-        found[f"{way}, CRF"] = line.measure(instances, maps, folder / "crf", **place)
+        found[way] = line.measure(data, maps, folder / "plain", iterations=0, **place)
+        found[f"{way}, CRF"] = line.measure(data, maps, folder / "crf", **place)
     write_json(out / "miou.json", found)
 
 

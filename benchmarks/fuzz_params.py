@@ -286,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "repository"
         listed = ("dvc.yaml", ".dvc/config", ".dvcignore", "presets", "stages", "models")
-        listed += ("requirements.lock",)
+        listed += ("graph.yaml", "requirements.lock")
         for place in listed:
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / place).is_dir() else shutil.copy

@@ -31,7 +31,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from stages.engine.command import read_params_file
-from tests.graph import Node, read_nodes
+from stages.io.declarations import Node, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIES = 8  # to kill a stage while it is at work

@@ -56,11 +56,9 @@ def run_seed(clone: Path, seed: int, overrides: Sequence[str]) -> float:
 def read_ladder(clone: Path) -> dict[str, dict[str, float]]:
     """The numbers of every label source and network of one clone."""
     rows = {}
-    for folder in ("labels_eval", "deeplab_eval"):
-        for path in sorted((clone / "data" / folder).glob("*.json")):
-            numbers = json.loads(path.read_text())
-            name = path.stem if folder == "labels_eval" else f"deeplab {path.stem}"
-            rows[name] = {k: v for k, v in numbers.items() if isinstance(v, int | float)}
+    for path in sorted((clone / "data/labels_eval").rglob("*.json")):
+        numbers = json.loads(path.read_text())
+        rows[path.stem] = {k: v for k, v in numbers.items() if isinstance(v, int | float)}
     return rows
 
 
@@ -72,14 +70,13 @@ def read_free_ladder(clone: Path, out: Path) -> dict[str, dict[str, float]]:
         out: folder for the labels.
     """
     line = Line(clone)
-    instances = line.data / "dataset/instances.parquet"
     rows = {}
     for name, source in SOURCES.items():
         ways: dict[str, dict[str, object]] = {f"{name}_crf": {"inside_boxes": False}}
         if source.endswith("/maps"):  # the labels of the others are not kept inside boxes
             ways[name] = {"inside_boxes": False, "iterations": 0}
         for row, changes in ways.items():
-            miou = line.measure(instances, line.data / source, out / row, **changes)
+            miou = line.measure(line.data, line.made / source, out / row, **changes)
             rows[f"{row}, free"] = {"miou": miou}
     return rows
 

@@ -11,6 +11,7 @@ from stages.crf_refine import crf_refine
 from stages.engine.command import parse_section, read_params_file
 from stages.grabcut_seeds import grabcut_seeds
 from stages.graph_build import graph_build
+from stages.io.data_set import Dataset
 from stages.labels_eval import labels_eval
 from stages.seeds_fuse import seeds_fuse
 
@@ -19,47 +20,36 @@ class Line:
     """The stages from boxes to labels, with the classifier and the parameters of a clone."""
 
     def __init__(self, clone: Path) -> None:
-        self.data = clone / "data"
+        self.made = clone / "data"
         self.sections = read_params_file(clone / "params.yaml")
-        self.root = clone / self.sections["dataset"]["root"]
-        self.images = self.data / "dataset/images.parquet"
+        self.data = Dataset(self.made / "dataset", clone / self.sections["dataset"]["root"])
 
     def params(self, stage: Callable[..., None], **changes: object) -> Any:
         """The section of a stage with changes."""
         name, params_type = stage.__name__, stage.__annotations__["params"]
         return parse_section(params_type, self.sections[name] | changes, f"params.yaml: {name}")
 
-    def train(self, instances: Path, out: Path) -> None:
-        """Everything up to the probabilities of A2GNN, below `out`."""
-        images, root = self.images, self.root
-        classifier = self.data / "classifier_train/weights.pt"
-        grabcut_seeds(self.params(grabcut_seeds), root, images, instances, out / "grabcut")
-        cams = self.data / "classifier_infer/maps"
+    def train(self, data: Dataset, out: Path) -> None:
+        """Everything from the boxes of `data` to the probabilities of A2GNN, below `out`."""
+        classifier = self.made / "classifier_train/weights.pt"
+        grabcut_seeds(self.params(grabcut_seeds), data, out / "grabcut")
+        cams = self.made / "classifier_infer/maps"
         fuse = self.params(seeds_fuse)
-        seeds_fuse(fuse, images, instances, cams, out / "grabcut/labels", out / "seeds")
+        seeds_fuse(fuse, data, cams, out / "grabcut/labels", out / "seeds")
         seeds = out / "seeds/confident"
         affinity = out / "affinity"
-        affinity_train(self.params(affinity_train), root, images, seeds, classifier, affinity)
-        graph_build(self.params(graph_build), root, images, affinity / "weights.pt", out)
-        numbers = self.params(a2gnn_label)
-        a2gnn_label(numbers, root, images, instances, out / "graphs", seeds, out / "a2gnn")
+        affinity_train(self.params(affinity_train), data, seeds, classifier, affinity)
+        graph_build(self.params(graph_build), data, affinity / "weights.pt", out)
+        a2gnn_label(self.params(a2gnn_label), data, out / "graphs", seeds, out / "a2gnn")
 
-    def measure(self, instances: Path, source: Path, out: Path, **changes: object) -> float:
+    def measure(self, data: Dataset, source: Path, out: Path, **changes: object) -> float:
         """The mIoU of the labels that the CRF makes of scores or labels, in percent.
 
         With `iterations=0` that of the source's own labels.
         """
-        refine = self.params(crf_refine, **changes)
-        crf_refine(refine, self.root, self.images, instances, source, out / "labels")
-        dataset = self.data / "dataset"
-        truth = dataset / "ground_truth/semantic"
-        labels_eval(
-            self.params(labels_eval),
-            self.images,
-            dataset / "categories.parquet",
-            truth,
-            out / "labels",
-            out,
-            "scores",
-        )
+        labels = out / "labels"
+        crf_refine(self.params(crf_refine, **changes), data, "train", source, labels)
+        truth = self.data.folder / "ground_truth/semantic"
+        numbers = self.params(labels_eval)
+        labels_eval(numbers, self.data, "train", truth, labels, out, "scores")
         return float(json.loads((out / "scores.json").read_text())["miou"])

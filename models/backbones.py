@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.ops.colours import COLOUR_SPREAD, MEAN_COLOUR
+from models.ops.grid import grid_size
 from models.resnet38 import ResNet38
 
 NAMES = ("resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2")
@@ -41,13 +43,14 @@ class Backbone(nn.Module):
         self.channels = channels
         self.output_stride = output_stride
         self._unused = unused
-        colour = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+        colour = {"mean": MEAN_COLOUR, "std": COLOUR_SPREAD}
         for name, values in colour.items():
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """RGB in [0, 1] (B, 3, H, W) -> three taps (B, C_k, ceil(H / s), ceil(W / s))."""
-        rows = -(-images.shape[-2] // self.output_stride)
+        height, width = images.shape[-2:]
+        rows, _ = grid_size((height, width), self.output_stride)
         taps: list[Tensor] = list(self.body((images - self.mean) / self.std).values())
         # a tap above the output stride (stride 16) is read where the deepest one samples
         skips = [-(-tap.shape[-2] // rows) for tap in taps]
@@ -156,7 +159,7 @@ def cell_features(backbone: Backbone, images: Tensor) -> list[Tensor]:
     stride = backbone.output_stride
     shift = stride // 2
     height, width = images.shape[-2:]
-    rows, columns = -(-height // stride), -(-width // stride)
+    rows, columns = grid_size((height, width), stride)
     bottom = max(stride * rows + 1 - shift - height, 0)
     right = max(stride * columns + 1 - shift - width, 0)
     padded = F.pad(images, (shift, right, shift, bottom), mode="replicate")

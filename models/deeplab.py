@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from models.backbones import Backbone, build_backbone, cell_features
-
-UNKNOWN = 255
+from models.ops.labels import UNKNOWN
 
 
 class Head(NamedTuple):

@@ -7,10 +7,11 @@ is resumed after epoch n ends with the same bits as one that was never stopped.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Lt
 from lightning_fabric import Fabric
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
@@ -21,6 +22,29 @@ BatchT = TypeVar("BatchT")
 
 class NonFiniteLossError(ArithmeticError):
     """A loss term became nan or infinite; the message names the term, the epoch and the step."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Numbers of a training run, whatever the network; a stage checks the ranges.
+
+    Attributes:
+        seed: of new weights, shuffling, augmentation and dropout.
+        epochs: passes over the images.
+        batch: images per step.
+        learning_rate: of the backbone's weights.
+        head_factor: the head learns so many times faster.
+        momentum: of sgd; adamw has its own.
+        weight_decay: of weights.
+    """
+
+    seed: Annotated[int, Ge(0)]
+    epochs: Annotated[int, Gt(0)]
+    batch: Annotated[int, Gt(0)]
+    learning_rate: Annotated[float, Gt(0)]
+    head_factor: Annotated[float, Gt(0)]
+    momentum: Annotated[float, Ge(0), Lt(1)]
+    weight_decay: Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True)

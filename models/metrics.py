@@ -8,7 +8,7 @@ the true class for the IoU, no error for the precision. Unknown pixels of the tr
 import numpy as np
 import numpy.typing as npt
 
-UNKNOWN = 255
+from models.ops.labels import UNKNOWN
 
 Scores = npt.NDArray[np.float64]
 

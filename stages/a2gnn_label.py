@@ -8,7 +8,7 @@ number of workers matters.
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,16 +24,16 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Box, Crowd, Dataset, ImageFile
 from stages.io.graphs import read_graph
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
-    """Section a2gnn_label of params.yaml; see `models.a2gnn.network.Settings` for what is not here.
+class Params(Settings):
+    """Section a2gnn_label of params.yaml.
 
     Attributes:
         seed: of every image's network.
@@ -42,43 +42,8 @@ class Params:
     """
 
     seed: Annotated[int, Field(ge=0)]
-    hidden: Annotated[int, Field(gt=0)]
-    layers: Annotated[int, Field(gt=0)]
-    beta: Annotated[float, Field(ge=0)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    first_epochs: Annotated[int, Field(ge=0)]
-    second_epochs: Annotated[int, Field(ge=0)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    cross_entropy: Literal["mean", "balanced"]
-    multi_point: Annotated[float, Field(ge=0)]
-    points: Literal["probability", "logit"]
-    regularizer: Annotated[float, Field(ge=0)]
-    sigma_xy: Annotated[float, Field(gt=0)]
-    sigma_rgb: Annotated[float, Field(gt=0)]
-    consistency: bool
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
-
-    def settings(self) -> Settings:
-        """The numbers of the method alone."""
-        return Settings(
-            hidden=self.hidden,
-            layers=self.layers,
-            beta=self.beta,
-            dropout=self.dropout,
-            first_epochs=self.first_epochs,
-            second_epochs=self.second_epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            cross_entropy=self.cross_entropy,
-            multi_point=self.multi_point,
-            points=self.points,
-            regularizer=self.regularizer,
-            sigma_xy=self.sigma_xy,
-            sigma_rgb=self.sigma_rgb,
-            consistency=self.consistency,
-        )
 
 
 @dataclass(frozen=True)
@@ -92,22 +57,13 @@ class Item:
     seeds: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Which image."""
-        return self.image.image_id
 
-
-def a2gnn_label(
-    params: Params, root: Path, images: Path, instances: Path, graphs: Path, seeds: Path, out: Path
-) -> None:
+def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: Path) -> None:
     """Label every training image that has a graph and confident seeds.
 
     Args:
         params: section a2gnn_label.
-        root: the data set's folder.
-        images: images.parquet.
-        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
+        data: the data set.
         graphs: folder of <id>.npz graphs.
         seeds: folder of <id>.png confident seeds.
         out: gets maps/, labels/ and metrics.json.
@@ -115,9 +71,9 @@ def a2gnn_label(
     Raises:
         InputError: a missing or unfitting input.
     """
-    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
-    items = [
-        Item(
+    boxes, crowds = data.boxes(), data.crowds()
+    items = {
+        image.image_id: Item(
             image,
             boxes.get(image.image_id, ()),
             crowds.get(image.image_id, ()),
@@ -125,13 +81,13 @@ def a2gnn_label(
             seeds / f"{image.image_id}.png",
             params,
         )
-        for image in images_of_split(images, root, "train")
-    ]
-    for item in items:
+        for image in data.images("train")
+    }
+    for item in items.values():
         for path in (item.graph, item.seeds):
             if not path.is_file():
                 raise InputError(f"{path}: missing; every training image needs one")
-    stats = map_images(label_one, items, out, stage="a2gnn_label")
+    stats = map_images(_one_image, items, out, stage="a2gnn_label")
     trained = [stat for stat in stats if stat["classes"] > 1]
     write_json(
         out / "metrics.json",
@@ -146,16 +102,14 @@ def a2gnn_label(
     )
 
 
-def label_one(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     """Train on one image and label it."""
     torch.set_num_threads(1)  # the images run side by side; two threads on one cost 3.7x
     graph = read_graph(item.graph)
-    seeds = read_label_map(item.seeds)
     size = item.image.size
+    seeds = read_label_map(item.seeds, size)
     if graph.size != size:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
-    if seeds.shape != size:
-        raise InputError(f"{item.seeds}: size {seeds.shape}; expected {size}, that of the image")
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
     colours = cell_colours(image, graph.stride)[0].flatten(1).t().numpy()
     corners = [box.corners for box in item.boxes]
@@ -170,7 +124,7 @@ def label_one(item: Item) -> Outcome:
         colours=colours,
         boxes=corners,
         categories=categories,
-        settings=item.params.settings(),
+        settings=item.params,
         generator=torch.Generator().manual_seed(_seed_of(item)),
     )
     scores = cells_to_pixels(labelled.probabilities, size, graph.stride)
@@ -189,8 +143,8 @@ def label_one(item: Item) -> Outcome:
     )
     return Outcome(
         files={
-            f"maps/{item.image_id}.npz": encode_score_map(score_map),
-            f"labels/{item.image_id}.png": encode_label_map(labels),
+            f"maps/{item.image.image_id}.npz": encode_score_map(score_map),
+            f"labels/{item.image.image_id}.png": encode_label_map(labels),
         },
         stats={
             "classes": len(labelled.classes),
@@ -204,7 +158,7 @@ def label_one(item: Item) -> Outcome:
 
 def _seed_of(item: Item) -> int:
     """A seed of its own for each image, whatever the order."""
-    text = f"{item.params.seed} {item.image_id}"
+    text = f"{item.params.seed} {item.image.image_id}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -30,8 +30,8 @@ from models.a2gnn.affinity import (
 )
 from models.backbones import Backbone, cell_features, freeze_batch_norm
 from models.cam import ClassifierSpec
-from models.fit import parameter_groups, shuffled, steps_per_epoch
-from models.ops.augment import augment, crop_window
+from models.fit import Schedule, parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import Jitter, augment, crop_window
 from models.ops.cells import pixels_to_cells
 from models.ops.colours import cell_colours
 from stages.engine.command import run
@@ -46,58 +46,26 @@ from stages.engine.training import (
     train,
     write_curve,
 )
-from stages.io.data_set import ImageFile, images_of_split
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
 from stages.io.networks import read_network, read_spec, save_network
 
-Share = Annotated[float, Field(ge=0)]
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
-    """Numbers of the stage.
+class Params(Schedule):
+    """Numbers of this stage; params.yaml says what each is."""
 
-    Attributes:
-        seed: of the head, shuffling, augmentation and dropout.
-        output_stride: pixels per cell, 8 or 16; the classifier's may be another.
-        reduced: channels that each tap is reduced to, at most.
-        radius: of the window, cells.
-        window: disc (eq. 7) | square (public code).
-        balance: paper (eq. 10) | psa (public code): weights of the kinds of pairs.
-        regularizer: lambda of eq. 9.
-        sigma_xy: cells.
-        sigma_rgb: in units of normalised RGB.
-        train_backbone: false trains the head alone.
-        epochs: passes over the images.
-        batch: images per step.
-        crop: side of a training crop, pixels.
-        jitter: strengths of brightness, contrast, saturation and hue (models/ops/augment.py);
-            without effect where the backbone is not trained.
-        learning_rate: of the backbone's weights.
-        head_factor: the head learns so many times faster.
-        momentum: of SGD.
-        weight_decay: of weights.
-        precision: of the training arithmetic.
-    """
-
-    seed: Annotated[int, Field(ge=0)]
     output_stride: Literal[8, 16]
     reduced: tuple[Annotated[int, Field(gt=0)], ...]
     radius: Annotated[int, Field(gt=0)]
     window: Literal["disc", "square"]
     balance: Literal["paper", "psa"]
-    regularizer: Share
+    regularizer: Annotated[float, Field(ge=0)]
     sigma_xy: Annotated[float, Field(gt=0)]
     sigma_rgb: Annotated[float, Field(gt=0)]
     train_backbone: bool
-    epochs: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(gt=0)]
     crop: Annotated[int, Field(ge=16)]
-    jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]]
-    learning_rate: Annotated[float, Field(gt=0)]
-    head_factor: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Share
+    jitter: Jitter
     precision: Precision
 
 
@@ -117,15 +85,12 @@ class Batch(NamedTuple):
     valid: Tensor
 
 
-def affinity_train(
-    params: Params, root: Path, images: Path, seeds: Path, classifier: Path, out: Path
-) -> None:
+def affinity_train(params: Params, data: Dataset, seeds: Path, classifier: Path, out: Path) -> None:
     """Train on the training images; writes weights.pt, weights.json, curve.csv and metrics.json.
 
     Args:
         params: see `Params`.
-        root: of the data set.
-        images: images.parquet.
+        data: the data set.
         seeds: folder of <image_id>.png, the confident seeds M_g.
         classifier: weights.pt of classifier_train, of which the backbone is taken.
         out: folder.
@@ -135,7 +100,7 @@ def affinity_train(
             network, or a loss that is not finite.
     """
     set_training_threads()
-    samples = images_of_split(images, root, "train")
+    samples = data.images("train")
     trained = read_spec(classifier, ClassifierSpec)
     spec = AffinitySpec(
         trained.backbone,
@@ -172,7 +137,7 @@ def affinity_train(
         head_factor=params.head_factor,
     )
     optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
-    inputs = (images, seeds, classifier, classifier.with_suffix(".json"))
+    inputs = (data.table("images"), seeds, classifier, classifier.with_suffix(".json"))
     with Checkpoint("affinity_train", params, inputs) as checkpoint:
         curve = train(
             learner,
@@ -209,11 +174,7 @@ def _network(params: Params, spec: AffinitySpec, trained: Backbone) -> AffinityN
 
 
 def _seeds(seeds: Path, sample: ImageFile) -> LabelMap:
-    path = seeds / f"{sample.image_id}.png"
-    labels = read_label_map(path)
-    if labels.shape != sample.size:
-        raise InputError(f"{path}: expected size {sample.size} of its image, found {labels.shape}")
-    return labels
+    return read_label_map(seeds / f"{sample.image_id}.png", sample.size)
 
 
 def _to_cells(labels: Tensor, stride: int) -> Tensor:

@@ -18,13 +18,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from models.cam import CamClassifier, ClassifierSpec
+from models.ops.grid import grid_size
 from models.ops.multiscale import multiscale_cams
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.data_set import ImageFile, images_of_split, tags_by_image
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.networks import read_network, read_spec
 from stages.io.score_maps import ScoreMap, encode_score_map
 
@@ -49,47 +50,40 @@ class Item:
     described: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Which image."""
-        return self.image.image_id
 
-
-def classifier_infer(
-    params: Params, root: Path, images: Path, tags: Path, weights: Path, out: Path
-) -> None:
+def classifier_infer(params: Params, data: Dataset, weights: Path, out: Path) -> None:
     """Write the maps of every image of split train and count them in metrics.json.
 
     Raises:
         InputError: bad tables or weights, or a tag that the classifier does not know.
     """
     _, spec = _read_once(weights, params.output_stride)
-    found = tags_by_image(tags)
-    items = []
-    for image in images_of_split(images, root, "train"):
+    found = data.tags()
+    items = {}
+    for image in data.images("train"):
         present = found.get(image.image_id, ())
         unknown = sorted(set(present) - set(spec.categories))
         if unknown:
             known = ", ".join(map(str, spec.categories))
+            where = f"{data.table('tags')}: image {image.image_id}"
             raise InputError(
-                f"{tags}: image {image.image_id}: category {unknown[0]} is none of the "
-                f"classifier's ({known})"
+                f"{where}: category {unknown[0]} is none of the classifier's ({known})"
             )
-        items.append(Item(image, present, weights, weights.with_suffix(".json"), params))
-    stats = map_images(_maps, items, out, stage="classifier_infer")
+        items[image.image_id] = Item(image, present, weights, weights.with_suffix(".json"), params)
+    stats = map_images(_one_image, items, out, stage="classifier_infer")
     metrics = {
         "images": len(items),
-        "images_without_tags": sum(not item.tags for item in items),
+        "images_without_tags": sum(not item.tags for item in items.values()),
         "maps": int(sum(entry["maps"] for entry in stats)),
         "empty_maps": int(sum(entry["empty"] for entry in stats)),
     }
     write_json(out / "metrics.json", metrics)
 
 
-def _maps(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     """The maps of one image; a map is empty when no cell has evidence for its class."""
     size = item.image.size
-    rows, columns = (-(-side // item.params.stride) for side in size)
+    rows, columns = grid_size(size, item.params.stride)
     cams = torch.zeros(0, rows, columns)
     if item.tags:
         network, spec = _read_once(item.weights, item.params.output_stride)
@@ -107,7 +101,7 @@ def _maps(item: Item) -> Outcome:
         cams.numpy().astype(np.float16), np.array(item.tags, np.int64), size, item.params.stride
     )
     empty = int((cams.amax((1, 2)) == 0).sum()) if len(cams) else 0
-    files = {f"maps/{item.image_id}.npz": encode_score_map(found)}
+    files = {f"maps/{item.image.image_id}.npz": encode_score_map(found)}
     return Outcome(files, {"maps": len(item.tags), "empty": empty})
 
 

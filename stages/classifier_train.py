@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
-from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
-from models.ops.augment import augment
+from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import Jitter, augment
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -31,19 +31,15 @@ from stages.engine.training import (
     train,
     write_curve,
 )
-from stages.io.data_set import images_of_split, tags_by_image
+from stages.io.data_set import Dataset
 from stages.io.networks import save_network
 from stages.io.pretrained import initial_weights, initial_weights_files
-from stages.io.tables import CATEGORIES, read_rows
-
-Strength = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
+class Params(Schedule):
     """Numbers of this stage; params.yaml says what each is."""
 
-    seed: Annotated[int, Field(ge=0)]
     method: Literal["cam"]
     backbone: Literal["resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2"]
     width: Annotated[float, Field(gt=0)]
@@ -52,16 +48,10 @@ class Params:
     weights: str
     freeze_batch_norm: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    epochs: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(gt=0)]
     crop: Annotated[int, Field(ge=16)]
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    jitter: tuple[Strength, Strength, Strength, Annotated[float, Field(ge=0, le=0.5)]]
-    learning_rate: Annotated[float, Field(gt=0)]
-    head_factor: Annotated[float, Field(gt=0)]
+    jitter: Jitter
     optimizer: Literal["sgd", "adamw"]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
     precision: Precision
 
     @property
@@ -101,9 +91,7 @@ class _Batches:
             yield Batch(torch.stack(views), self.tags[rows])
 
 
-def classifier_train(
-    params: Params, root: Path, images: Path, tags: Path, categories: Path, out: Path
-) -> None:
+def classifier_train(params: Params, data: Dataset, out: Path) -> None:
     """Train on split train; writes weights.pt, weights.json, curve.csv and metrics.json.
 
     Raises:
@@ -112,11 +100,11 @@ def classifier_train(
     """
     set_training_threads()
     torch.manual_seed(params.seed)
-    labels = tuple(sorted(row["category"] for row in read_rows(categories, CATEGORIES)))
+    labels = tuple(sorted(data.categories()))
     if not labels:
-        raise InputError(f"{categories}: no category")
-    files = images_of_split(images, root, "train")
-    truth = _tag_matrix([file.image_id for file in files], labels, tags)
+        raise InputError(f"{data.table('categories')}: no category")
+    files = data.images("train")
+    truth = _tag_matrix([file.image_id for file in files], labels, data)
     spec = ClassifierSpec(
         params.method, params.backbone, params.width, params.output_stride, labels
     )
@@ -130,8 +118,8 @@ def classifier_train(
     )
     optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
     pictures = TrainingImages(files)
-    inputs = (images, tags, categories, *params.files)
-    with Checkpoint("classifier_train", params, inputs) as checkpoint:
+    tables = (data.table("images"), data.table("tags"), data.table("categories"))
+    with Checkpoint("classifier_train", params, (*tables, *params.files)) as checkpoint:
         curve = train(
             network,
             optimizer,
@@ -182,15 +170,14 @@ def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
     return network
 
 
-def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], tags: Path) -> Tensor:
-    found = tags_by_image(tags)
+def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], data: Dataset) -> Tensor:
+    found = data.tags()
     matrix = torch.zeros(len(image_ids), len(labels))
     for row, image_id in enumerate(image_ids):
         for category in found.get(image_id, ()):
             if category not in labels:
-                raise InputError(
-                    f"{tags}: image {image_id}: category {category} is not in {labels}"
-                )
+                where = f"{data.table('tags')}: image {image_id}"
+                raise InputError(f"{where}: category {category} is not in {labels}")
             matrix[row, labels.index(category)] = 1
     return matrix
 

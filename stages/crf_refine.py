@@ -1,7 +1,8 @@
 """Dense CRF on score maps or label maps: final labels that follow the edges of the photograph.
 
-Writes <image_id>.png for every training image. Only the classes that the source shows take part.
+Writes <image_id>.png for every image of a split. Only the classes that the source shows take part.
 Complete but for crowd regions: there a pixel that no box of its class claims is 255.
+The boxes of validation images are not looked at: there every class may be anywhere.
 """
 
 import dataclasses
@@ -20,29 +21,20 @@ from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Box, Crowd, Dataset, ImageFile, Split
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
-    """Numbers of the stage.
+class Params(Kernels):
+    """Section crf_refine of params.yaml.
 
     # differs from the paper, which takes PSA's (bilateral_xy 80, bilateral_rgb 13), and from its
     # public code (gaussian_xy 2, the rest as here): the defaults are IRN's, for all sources alike.
 
     Attributes:
-        iterations: mean field steps; 0 leaves the source as it is.
-        gaussian_xy: pixels.
-        gaussian_compat: weight.
-        bilateral_xy: pixels.
-        bilateral_rgb: colour values, of 255.
-        bilateral_compat: weight.
         label_confidence: probability of a label of a .png source; the others share the rest.
         inside_boxes: keep every class inside its own boxes: outside them it starts with
             probability 1e-5 and cannot win. In crowd regions without boxes all may be.
@@ -50,12 +42,6 @@ class Params:
             for boxes that are drawn too tight.
     """
 
-    iterations: Annotated[int, Field(ge=0)]
-    gaussian_xy: Positive
-    gaussian_compat: NotNegative
-    bilateral_xy: Positive
-    bilateral_rgb: Positive
-    bilateral_compat: NotNegative
     label_confidence: Annotated[float, Field(gt=0, lt=1)]
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
@@ -71,40 +57,34 @@ class Item:
     source: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Of the image."""
-        return self.image.image_id
 
-
-def crf_refine(
-    params: Params, root: Path, images: Path, instances: Path, source: Path, out: Path
-) -> None:
-    """Refine the labels of the training images.
+def crf_refine(params: Params, data: Dataset, split: Split, source: Path, out: Path) -> None:
+    """Refine the labels of the images of a split.
 
     Args:
         params: see `Params`.
-        root: folder of the photographs.
-        images: images.parquet.
-        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
+        data: the data set.
+        split: train or val.
         source: folder of <image_id>.npz (probabilities) or <image_id>.png (labels, 255 = unknown).
         out: gets <image_id>.png.
 
     Raises:
         InputError: an image has no file in `source`, or one that is unreadable or of another size.
     """
-    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
-    items = [
-        Item(
+    boxes, crowds = data.boxes(), data.crowds()
+    if split == "val":
+        boxes, crowds, params = {}, {}, dataclasses.replace(params, inside_boxes=False)
+    items = {
+        image.image_id: Item(
             image,
             boxes.get(image.image_id, ()),
             crowds.get(image.image_id, ()),
             _source_file(source, image.image_id),
             params,
         )
-        for image in images_of_split(images, root, "train")
-    ]
-    map_images(_refine_image, items, out, stage="crf_refine")
+        for image in data.labelled_images(split, source)
+    }
+    map_images(_one_image, items, out, stage="crf_refine")
 
 
 def _source_file(source: Path, image_id: str) -> Path:
@@ -114,7 +94,7 @@ def _source_file(source: Path, image_id: str) -> Path:
     raise InputError(f"{source}: neither {image_id}.npz nor {image_id}.png")
 
 
-def _refine_image(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     params, size = item.params, item.image.size
     probabilities, classes = _read_source(item)
     corners = [widened(box.corners, params.box_margin) for box in item.boxes]
@@ -127,34 +107,23 @@ def _refine_image(item: Item) -> Outcome:
         allowed = inside_own_boxes(corners, categories, classes, size)
         allowed[:, crowd & outside_boxes(corners, size)] = True
         probabilities = allowed_only(probabilities, allowed, classes.index(0))
-    kernels = Kernels(
-        iterations=params.iterations,
-        gaussian_xy=params.gaussian_xy,
-        gaussian_compat=params.gaussian_compat,
-        bilateral_xy=params.bilateral_xy,
-        bilateral_rgb=params.bilateral_rgb,
-        bilateral_compat=params.bilateral_compat,
-    )
-    refined = dense_crf(probabilities, item.image.read(), kernels)
+    refined = dense_crf(probabilities, item.image.read(), params)
     winner = np.where(allowed, refined, -1.0).argmax(axis=0)
     labels = np.asarray(classes, dtype=np.uint8)[winner]
     labels = unknown_in_region(labels, crowd, corners, categories)
-    return Outcome({f"{item.image_id}.png": encode_label_map(labels)})
+    return Outcome({f"{item.image.image_id}.png": encode_label_map(labels)})
 
 
 def _read_source(item: Item) -> tuple[npt.NDArray[np.float32], list[int]]:
     """Probabilities [C, H, W] of the classes present, and these classes; 0 is always among them."""
     if item.source.suffix == ".npz":
-        score_map = read_score_map(item.source)
-        size, found = score_map.size, [int(label) for label in score_map.classes]
-        scores = cells_to_pixels(score_map.scores, size, score_map.stride)
+        score_map = read_score_map(item.source, item.image.size)
+        found = [int(label) for label in score_map.classes]
+        scores = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
     else:
-        labels = read_label_map(item.source)
-        size = (labels.shape[0], labels.shape[1])
+        labels = read_label_map(item.source, item.image.size)
         found = sorted({0, *(int(label) for label in np.unique(labels))} - {UNKNOWN})
         scores = label_probabilities(labels, found, item.params.label_confidence)
-    if size != item.image.size:
-        raise InputError(f"{item.source}: size {size}; expected {item.image.size} of its image")
     if 0 not in found:
         raise InputError(f"{item.source}: classes {found}; expected 0, the background, among them")
     return scores, found

@@ -1,7 +1,7 @@
 """The final network, trained on one label source: the line's own labels, or the upper bound.
 
 A DeepLab head on the classifier's backbone, cross entropy on the labelled pixels. Nothing is
-measured here but the loss; stages/deeplab_eval.py does that on the validation images.
+measured here but the loss; labels_eval does that on the validation images.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from models.backbones import Backbone, freeze_batch_norm
 from models.cam import ClassifierSpec
-from models.deeplab import UNKNOWN, DeepLab, DeepLabSpec, segmentation_loss
-from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
-from models.ops.augment import augment
+from models.deeplab import DeepLab, DeepLabSpec, segmentation_loss
+from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
+from models.ops.augment import Jitter, augment
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -32,56 +32,24 @@ from stages.engine.training import (
     train,
     write_curve,
 )
-from stages.io.data_set import ImageFile, images_of_split
-from stages.io.label_maps import LabelMap, read_label_map
-from stages.io.measures import read_class_names
+from stages.io.data_set import Dataset, ImageFile
+from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
 from stages.io.networks import read_network, read_spec, save_network
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
-    """Numbers of the stage.
+class Params(Schedule):
+    """Numbers of this stage; params.yaml says what each is."""
 
-    Attributes:
-        seed: of the head, shuffling, augmentation and dropout.
-        head: aspp (DeepLab-v3) | largefov (DeepLab-v2).
-        channels: of the head's hidden layers.
-        rates: dilations of the head, in cells.
-        output_stride: pixels per cell, 8 or 16.
-        epochs: passes over the images.
-        batch: images per step; two or more, for batch norm.
-        crop: side of a training crop, pixels.
-        scales: least and largest random factor of an image's size.
-        jitter: strengths of brightness, contrast, saturation and hue (models/ops/augment.py).
-        optimizer: sgd (papers) | adamw, which gets further in few steps from a random start.
-        learning_rate: of the backbone's weights.
-        head_factor: the head learns so many times faster.
-        momentum: of sgd; adamw has its own.
-        weight_decay: of weights.
-        freeze_batch_norm: the backbone's batch norm stays as the classifier left it.
-        precision: of the training arithmetic.
-    """
-
-    seed: Annotated[int, Field(ge=0)]
     head: Literal["aspp", "largefov"]
     channels: Annotated[int, Field(gt=0)]
     rates: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
     output_stride: Literal[8, 16]
-    epochs: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(ge=2)]
+    batch: Annotated[int, Field(ge=2)]  # batch norm wants two
     crop: Annotated[int, Field(ge=32)]
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    jitter: tuple[
-        Annotated[float, Field(ge=0)],
-        Annotated[float, Field(ge=0)],
-        Annotated[float, Field(ge=0)],
-        Annotated[float, Field(ge=0, le=0.5)],
-    ]
+    jitter: Jitter
     optimizer: Literal["sgd", "adamw"]
-    learning_rate: Annotated[float, Field(gt=0)]
-    head_factor: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
     freeze_batch_norm: bool
     precision: Precision
 
@@ -95,9 +63,7 @@ class Batch(NamedTuple):
 
 def deeplab_train(
     params: Params,
-    root: Path,
-    images: Path,
-    categories: Path,
+    data: Dataset,
     labels: Path,
     classifier: Path,
     out: Path,
@@ -110,9 +76,7 @@ def deeplab_train(
 
     Args:
         params: see `Params`.
-        root: of the data set.
-        images: images.parquet.
-        categories: categories.parquet.
+        data: the data set.
         labels: folder of <image_id>.png, 255 = unknown.
         classifier: weights.pt of classifier_train, of which the backbone is taken.
         out: folder.
@@ -122,8 +86,8 @@ def deeplab_train(
             network, or a loss that is not finite.
     """
     set_training_threads()
-    classes = max(read_class_names(categories)) + 1
-    every = images_of_split(images, root, "train")
+    classes = max(data.class_names()) + 1
+    every = data.images("train")
     samples = [sample for sample in every if (labels / f"{sample.image_id}.png").is_file()]
     trained = read_spec(classifier, ClassifierSpec)
     spec = DeepLabSpec(
@@ -152,7 +116,7 @@ def deeplab_train(
         head_factor=params.head_factor,
     )
     optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
-    inputs = (images, categories, labels, classifier)
+    inputs = (data.table("images"), data.table("categories"), labels, classifier)
     with Checkpoint("deeplab_train", params, inputs) as checkpoint:
         curve = train(
             network,
@@ -223,9 +187,7 @@ def read_labels(labels: Path, sample: ImageFile, classes: int) -> LabelMap:
         InputError: of another size than the image, or a value is no category.
     """
     path = labels / f"{sample.image_id}.png"
-    found = read_label_map(path)
-    if found.shape != sample.size:
-        raise InputError(f"{path}: expected size {sample.size} of its image, found {found.shape}")
+    found = read_label_map(path, sample.size)
     foreign = np.unique(found[(found >= classes) & (found != UNKNOWN)])
     if len(foreign):
         raise InputError(

@@ -20,8 +20,8 @@ from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Box, Crowd, Dataset, ImageFile
 from stages.io.label_maps import encode_label_map
 
 
@@ -49,33 +49,28 @@ class Item:
     crowds: tuple[Crowd, ...]
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Of the image."""
-        return self.image.image_id
 
-
-def grabcut_seeds(params: Params, root: Path, images: Path, instances: Path, out: Path) -> None:
+def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
     """Label the training images from their boxes.
 
     Args:
         params: see `Params`.
-        root: folder of the photographs.
-        images: images.parquet.
-        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
+        data: the data set.
         out: gets labels/, filled/ and metrics.json.
     """
-    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
-    items = [
-        Item(image, boxes.get(image.image_id, ()), crowds.get(image.image_id, ()), params)
-        for image in images_of_split(images, root, "train")
-    ]
-    stats = map_images(_label_image, items, out, stage="grabcut_seeds")
+    boxes, crowds = data.boxes(), data.crowds()
+    items = {
+        image.image_id: Item(
+            image, boxes.get(image.image_id, ()), crowds.get(image.image_id, ()), params
+        )
+        for image in data.images("train")
+    }
+    stats = map_images(_one_image, items, out, stage="grabcut_seeds")
     total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
     write_json(out / "metrics.json", {"images": len(items), **total})
 
 
-def _label_image(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     image, size, params = item.image.read(), item.image.size, item.params
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
@@ -89,7 +84,7 @@ def _label_image(item: Item) -> Outcome:
         "filled": filled_boxes(boxes, categories, size),
     }
     files = {
-        f"{folder}/{item.image_id}.png": unknown_in_region(found, crowd, boxes, categories)
+        f"{folder}/{item.image.image_id}.png": unknown_in_region(found, crowd, boxes, categories)
         for folder, found in labels.items()
     }
     kinds = [cut.kind for cut in cuts]

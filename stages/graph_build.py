@@ -26,7 +26,7 @@ from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.data_set import ImageFile, images_of_split
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.graphs import Graph, encode_graph
 from stages.io.networks import read_network, read_spec
 
@@ -53,19 +53,13 @@ class Item:
     beside: Path
     params: Params
 
-    @property
-    def image_id(self) -> str:
-        """Of the image."""
-        return self.image.image_id
 
-
-def graph_build(params: Params, root: Path, images: Path, weights: Path, out: Path) -> None:
+def graph_build(params: Params, data: Dataset, weights: Path, out: Path) -> None:
     """Convert the training images to graphs.
 
     Args:
         params: see `Params`.
-        root: of the data set.
-        images: images.parquet.
+        data: the data set.
         weights: weights.pt of affinity_train, with weights.json beside it.
         out: gets graphs/ and metrics.json.
 
@@ -73,10 +67,8 @@ def graph_build(params: Params, root: Path, images: Path, weights: Path, out: Pa
         InputError: weights of another network.
     """
     beside = weights.with_suffix(".json")
-    items = [
-        Item(image, weights, beside, params) for image in images_of_split(images, root, "train")
-    ]
-    stats = map_images(_graph, items, out, stage="graph_build")
+    items = {image.image_id: Item(image, weights, beside, params) for image in data.images("train")}
+    stats = map_images(_one_image, items, out, stage="graph_build")
     edges = sum(each["edges"] for each in stats)
     metrics = {
         "images": len(items),
@@ -87,7 +79,7 @@ def graph_build(params: Params, root: Path, images: Path, weights: Path, out: Pa
     write_json(out / "metrics.json", metrics)
 
 
-def _graph(item: Item) -> Outcome:
+def _one_image(item: Item) -> Outcome:
     network, offsets = _network(item.weights, item.weights.stat().st_mtime_ns)
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
@@ -110,7 +102,7 @@ def _graph(item: Item) -> Outcome:
         "edges": int(np.count_nonzero(others)),
         "weight": float(others.sum(dtype=np.float64)),
     }
-    return Outcome({f"graphs/{item.image_id}.npz": encode_graph(graph)}, stats)
+    return Outcome({f"graphs/{item.image.image_id}.npz": encode_graph(graph)}, stats)
 
 
 @lru_cache(maxsize=1)

@@ -21,8 +21,8 @@ from pydantic.dataclasses import dataclass
 from models.average_precision import voc_average_precision, voc_hits
 from stages.engine.command import run
 from stages.engine.files import write_json
-from stages.io.data_set import ImageFile, images_of_split
-from stages.io.measures import percent, read_class_names
+from stages.io.data_set import Dataset, ImageFile
+from stages.io.measures import percent
 from stages.io.tables import INSTANCES, read_rows
 
 Row = Mapping[str, Any]
@@ -38,8 +38,7 @@ class Params:
 
 def instances_eval(
     params: Params,
-    images: Path,
-    categories: Path,
+    data: Dataset,
     ground_truth: Path,
     instances: Path,
     out: Path,
@@ -52,8 +51,7 @@ def instances_eval(
 
     Args:
         params: none.
-        images: images.parquet.
-        categories: categories.parquet.
+        data: the data set.
         ground_truth: true instances (`INSTANCES`); rows without a mask are left out.
         instances: the instances to measure (`INSTANCES`, all with a mask).
         out: folder.
@@ -61,8 +59,8 @@ def instances_eval(
     Raises:
         InputError: an unreadable table.
     """
-    names = read_class_names(categories)
-    samples = {sample.image_id: sample for sample in images_of_split(images, Path(), "train")}
+    names = data.class_names()
+    samples = {sample.image_id: sample for sample in data.images("train")}
     truth = [
         row
         for row in read_rows(ground_truth, INSTANCES)

@@ -22,11 +22,10 @@ from pydantic.dataclasses import dataclass
 from models.a2gnn.instances import Instance, split_instances
 from models.ops.cells import cells_to_pixels
 from stages.engine.command import run
-from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.progress import counted
 from stages.io.corrections import read_human
-from stages.io.data_set import Box, ImageFile, images_of_split, numbered_boxes_by_image
+from stages.io.data_set import Box, Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, encode_rle, read_label_map
 from stages.io.score_maps import read_score_map
 from stages.io.tables import INSTANCES, write_table
@@ -45,8 +44,7 @@ class Params:
 
 def instances_split(
     params: Params,
-    images: Path,
-    instances: Path,
+    data: Dataset,
     labels: Path,
     provenance: Path,
     probabilities: Path,
@@ -56,8 +54,7 @@ def instances_split(
 
     Args:
         params: none.
-        images: images.parquet.
-        instances: instances.parquet; its boxes are read, no masks.
+        data: the data set.
         labels: folder of <image_id>.png; 255 = unknown, which only a person and
             crowds leave.
         provenance: provenance.csv, which says what a person has corrected.
@@ -67,9 +64,9 @@ def instances_split(
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
-    boxes = numbered_boxes_by_image(instances)
+    boxes = data.numbered_boxes()
     human = read_human(provenance)
-    samples = images_of_split(images, Path(), "train")
+    samples = data.images("train")
     rows: list[dict[str, Any]] = []
     counts = Counter(dict.fromkeys(COUNTED, 0))
     for sample in counted(samples, "instances_split", "images"):
@@ -100,8 +97,7 @@ def _split_image(
     probabilities_file: Path | None,
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The rows of one image, and what of `COUNTED` it has; None stands for a person's labels."""
-    labels = read_label_map(labels_file)
-    _check_size(labels_file, labels.shape, sample)
+    labels = read_label_map(labels_file, sample.size)
     boxes = [box for _, box in numbered]
     split = split_instances(labels, [box.corners for box in boxes], [box.category for box in boxes])
     found = list(zip(numbered, split, strict=True))
@@ -139,8 +135,7 @@ def _scores(
     sample: ImageFile, pairs: Sequence[tuple[Box, Instance]], probabilities_file: Path
 ) -> list[float]:
     """The mean probability of its class over the mask of each box."""
-    score_map = read_score_map(probabilities_file)
-    _check_size(probabilities_file, score_map.size, sample)
+    score_map = read_score_map(probabilities_file, sample.size)
     classes = {int(label): row for row, label in enumerate(score_map.classes)}
     pixels = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
     return [
@@ -149,11 +144,6 @@ def _scores(
         else 0.0
         for box, instance in pairs
     ]
-
-
-def _check_size(path: Path, size: tuple[int, ...], sample: ImageFile) -> None:
-    if size != sample.size:
-        raise InputError(f"{path}: size {size}; expected {sample.size} as in images.parquet")
 
 
 if __name__ == "__main__":

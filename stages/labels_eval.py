@@ -1,7 +1,7 @@
 """One label source against ground truth: the same ruler for every rung of the ladder.
 
-mIoU comes from one confusion matrix over the training images (models/metrics.py); precision is that
-of the labelled pixels, coverage says how many there are. All in percent. Images without ground
+mIoU comes from one confusion matrix over the images of a split (models/metrics.py); precision is
+that of the labelled pixels, coverage says how many there are. All in percent. Images without ground
 truth are counted and left out, so data sets that have none still run to the end.
 """
 
@@ -16,7 +16,7 @@ from models.metrics import ConfusionMatrix
 from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.progress import counted
-from stages.io.data_set import images_of_split
+from stages.io.data_set import Dataset, Split
 from stages.io.label_maps import read_label_map
 from stages.io.measures import (
     IMAGE_SCORES,
@@ -24,7 +24,6 @@ from stages.io.measures import (
     image_scores,
     labels_of,
     percent,
-    read_class_names,
     read_truth,
     set_scores,
 )
@@ -44,19 +43,19 @@ class Params:
 
 def labels_eval(
     params: Params,
-    images: Path,
-    categories: Path,
+    data: Dataset,
+    split: Split,
     ground_truth: Path,
     labels: Path,
     out: Path,
     name: str,
 ) -> None:
-    """Measure the label maps of the training images.
+    """Measure the label maps of the images of a split.
 
     Args:
         params: see `Params`.
-        images: images.parquet.
-        categories: categories.parquet.
+        data: the data set.
+        split: train or val.
         ground_truth: folder of <image_id>.png; images that have none are not measured.
         labels: folder of <image_id>.png, 255 = unknown.
         out: gets <name>.json (the set) and <name>.parquet (its images, `IMAGE_SCORES`).
@@ -66,11 +65,11 @@ def labels_eval(
         InputError: a label map is missing, unreadable, of another size than its ground truth, or
             holds a value that is no category; or `params.classes` names an unknown class.
     """
-    names = read_class_names(categories)
+    names = data.class_names()
     chosen = labels_of(params.classes, names, "labels_eval.classes")
     total = ConfusionMatrix(max(names) + 1)
     rows: list[dict[str, Any]] = []
-    samples = images_of_split(images, Path(), "train")
+    samples = data.labelled_images(split, labels)
     for sample in counted(samples, "labels_eval", "images"):
         path = labels / f"{sample.image_id}.png"
         prediction = read_label_map(path)

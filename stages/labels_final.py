@@ -27,9 +27,8 @@ from stages.io.corrections import (
     read_correction,
     write_origins,
 )
-from stages.io.data_set import images_of_split
+from stages.io.data_set import Dataset
 from stages.io.label_maps import LabelMap, encode_label_map, read_label_map
-from stages.io.tables import CATEGORIES, read_rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -37,20 +36,12 @@ class Params:
     """The section labels_final of params.yaml: no numbers yet."""
 
 
-def labels_final(
-    params: Params,
-    images: Path,
-    categories: Path,
-    labels: Path,
-    corrections: Path,
-    out: Path,
-) -> None:
+def labels_final(params: Params, data: Dataset, labels: Path, corrections: Path, out: Path) -> None:
     """Put the corrections in the place of the automatic labels.
 
     Args:
         params: none.
-        images: images.parquet.
-        categories: categories.parquet.
+        data: the data set.
         labels: folder of <image_id>.png, the automatic labels.
         corrections: folder of <image_id>.png, as `stages.io.corrections` has them; may hold none.
         out: gets labels/, provenance.csv and metrics.json.
@@ -59,14 +50,15 @@ def labels_final(
         InputError: an automatic label is missing; a correction is of no training image, or not a
             label map of its image; or DVC keeps one that is not on the disk.
     """
-    samples = {sample.image_id: sample for sample in images_of_split(images, Path(), "train")}
-    known = [int(row["category"]) for row in read_rows(categories, CATEGORIES)]
+    samples = {sample.image_id: sample for sample in data.images("train")}
+    known = list(data.categories())
     by_hand: dict[str, bytes] = {}
     pixels = changed = 0
     for name, path in correction_files(corrections).items():
         if name not in samples:
             close = difflib.get_close_matches(name, samples, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"expected an image of {images}"
+            expected = f"expected an image of {data.table('images')}"
+            hint = f"did you mean {close[0]!r}?" if close else expected
             raise InputError(f"{path}: no training image {name!r}; {hint}")
         corrected = read_correction(path, samples[name].size, known)
         by_hand[name] = encode_label_map(corrected)
@@ -88,10 +80,7 @@ def labels_final(
 
 def _changed_pixels(path: Path, corrected: LabelMap) -> int:
     """How many pixels of the automatic label at `path` the correction changes."""
-    automatic = read_label_map(path)
-    if automatic.shape != corrected.shape:
-        expected = f"expected {corrected.shape} of its image"
-        raise InputError(f"{path}: size {automatic.shape}; {expected}")
+    automatic = read_label_map(path, (corrected.shape[0], corrected.shape[1]))
     return int((automatic != corrected).sum())
 
 

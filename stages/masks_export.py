@@ -22,9 +22,9 @@ from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.engine.progress import counted
-from stages.io.data_set import ImageFile, images_of_split
+from stages.io.data_set import Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, LabelMap, decode_rle, encode_label_map, read_label_map
-from stages.io.tables import CATEGORIES, INSTANCES, read_rows
+from stages.io.tables import INSTANCES, read_rows
 
 Row = Mapping[str, Any]
 
@@ -34,22 +34,12 @@ class Params:
     """The section masks_export of params.yaml: no numbers yet."""
 
 
-def masks_export(
-    params: Params,
-    root: Path,
-    images: Path,
-    categories: Path,
-    labels: Path,
-    instances: Path,
-    out: Path,
-) -> None:
+def masks_export(params: Params, data: Dataset, labels: Path, instances: Path, out: Path) -> None:
     """Export the training images' masks.
 
     Args:
         params: none.
-        root: folder of the photographs.
-        images: images.parquet.
-        categories: categories.parquet.
+        data: the data set.
         labels: folder of <image_id>.png.
         instances: instances.parquet with masks.
         out: gets voc/ and instances.json.
@@ -58,7 +48,7 @@ def masks_export(
         InputError: a label map is missing or unreadable, an instance has no mask, or an image has
             more instances than a label map has values.
     """
-    samples = images_of_split(images, root, "train")
+    samples = data.images("train")
     by_image: dict[str, list[Row]] = defaultdict(list)
     for row in read_rows(instances, INSTANCES):
         if row["mask"] is None:
@@ -74,8 +64,7 @@ def masks_export(
         write_bytes(voc / "SegmentationObject" / f"{name}.png", encode_label_map(objects))
     listing = "".join(f"{sample.image_id}\n" for sample in samples)
     write_bytes(voc / "ImageSets" / "Segmentation" / "train.txt", listing.encode())
-    names = read_rows(categories, CATEGORIES)
-    write_json(out / "instances.json", _coco(samples, by_image, names, root))
+    write_json(out / "instances.json", _coco(samples, by_image, data.categories(), data.root))
 
 
 def _object_map(sample: ImageFile, rows: Sequence[Row], instances: Path) -> LabelMap:
@@ -93,7 +82,7 @@ def _object_map(sample: ImageFile, rows: Sequence[Row], instances: Path) -> Labe
 def _coco(
     samples: Sequence[ImageFile],
     by_image: Mapping[str, Sequence[Row]],
-    categories: Sequence[Row],
+    categories: Mapping[int, str],
     root: Path,
 ) -> dict[str, Any]:
     """The COCO form; image numbers follow the table, annotation numbers start with 1."""
@@ -125,7 +114,7 @@ def _coco(
             }
             for number, sample in enumerate(samples, start=1)
         ],
-        "categories": [{"id": row["category"], "name": row["name"]} for row in categories],
+        "categories": [{"id": label, "name": name} for label, name in categories.items()],
         "annotations": annotations,
     }
 

@@ -1,26 +1,31 @@
-"""One self-contained HTML page: the ladder, per-class IoU, and a gallery.
+"""One self-contained HTML page of a line: the ladder, per-class IoU, and a gallery.
 
-It shows what labels_eval and instances_eval have measured, and measures nothing itself. Of a data
-set without ground truth the page is the gallery alone.
+It shows what the evaluations of the line have measured, and measures nothing itself. What these are
+and how they are called is declared in dvc.yaml (`stages.io.declarations`): every measured output of
+the line that the report depends on is on the ladder, and every label source that it depends on is
+in the gallery. Of a data set without ground truth the page is the gallery alone.
 """
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages.engine.command import read_params_file, run
+from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.progress import counted
 from stages.io.corrections import read_human
-from stages.io.data_set import Box, ImageFile, boxes_by_image, images_of_split
+from stages.io.data_set import Box, Dataset, ImageFile
+from stages.io.declarations import Node, Output, overlap, read_nodes
 from stages.io.label_maps import read_label_map
-from stages.io.measures import IMAGE_SCORES, read_class_names, read_truth
+from stages.io.measures import IMAGE_SCORES, read_truth
 from stages.io.pages import read_measures, write_page
 from stages.io.pictures import (
     Colour,
@@ -36,11 +41,34 @@ from stages.io.tables import read_rows
 TEMPLATE = "report.html.j2"
 
 
-class Rung(NamedTuple):
-    """A label source: how the page calls it, its name in labels_eval, and that after the CRF.
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Labels that were measured.
 
-    One of the two may be None.
+    Attributes:
+        name: on the ladder.
+        evaluation: the stage that measures them, without the member.
+        labels: folder of label maps.
+        measures: JSON of the set; beside it, the parquet of its images.
+        title: of its row of the ladder.
+        note: what the row says besides.
+        is_refined: its number stands in the column after the CRF.
+        role: "final", "baseline", "seeds" or "".
     """
+
+    name: str
+    evaluation: str
+    labels: Path
+    measures: Path
+    title: str
+    note: str
+    is_refined: bool
+    role: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """A row of the ladder: a source as it is, and after the CRF; one of the two may be None."""
 
     title: str
     note: str
@@ -48,17 +76,43 @@ class Rung(NamedTuple):
     refined: str | None
 
 
-LADDER = (
-    Rung("Boxes filled", "every box painted with its class", "boxes", None),
-    Rung("CAM", "class activation maps of the tags", "cam", None),
-    Rung("GrabCut", "in every box", "grabcut", "grabcut_crf"),
-    Rung("Fused seeds", "GrabCut and CAM", "fused", "fused_crf"),
-    Rung("Confident seeds", "what the graph network learns from", "confident", "confident_crf"),
-    Rung("Random walk", "fused seeds on the graph", "walk", "walk_crf"),
-    Rung("A2GNN", "confident seeds on the graph", "a2gnn", "a2gnn_crf"),
-    Rung("Final labels", "A2GNN after the CRF, corrections by hand", None, "final"),
-)
-FINAL = "final"
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What dvc.yaml declares for a report.
+
+    Attributes:
+        title: of the page.
+        path: the steps of the line, in a few words each.
+        sources: in the order of dvc.yaml.
+        shown: those with pictures in the gallery.
+        final: the name of the final labels.
+        instances: the measures of the instance masks; None: they are not measured.
+    """
+
+    title: str
+    path: tuple[str, ...]
+    sources: tuple[Source, ...]
+    shown: tuple[Source, ...]
+    final: str
+    instances: Path | None
+
+    def of_role(self, role: str) -> Source | None:
+        """The source with a role."""
+        return next((source for source in self.sources if source.role == role), None)
+
+    @property
+    def ladder(self) -> list[Rung]:
+        """The sources, with those of one title in one row."""
+        rungs: dict[str, Rung] = {}
+        for source in self.sources:
+            rung = rungs.get(source.title, Rung(source.title, "", None, None))
+            rungs[source.title] = Rung(
+                rung.title,
+                rung.note or source.note,
+                rung.raw if source.is_refined else source.name,
+                source.name if source.is_refined else rung.refined,
+            )
+        return list(rungs.values())
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -80,71 +134,43 @@ class Params:
     opacity: Annotated[float, Field(gt=0, le=1)]
 
 
-def report(
-    params: Params,
-    root: Path,
-    numbers: Path,
-    images: Path,
-    instances: Path,
-    categories: Path,
-    ground_truth: Path,
-    fused: Path,
-    confident: Path,
-    walk: Path,
-    a2gnn: Path,
-    final: Path,
-    provenance: Path,
-    labels_eval: Path,
-    instances_eval: Path,
-    out: Path,
-) -> None:
+def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str, out: Path) -> None:
     """Write out/report.html, and two of its tables as out/ladder.csv and out/classes.csv.
 
     Args:
         params: see `Params`.
-        root: of the data set.
+        data: the data set, with its ground truth.
         numbers: params.yaml, shown on the page.
-        images: images.parquet.
-        instances: instances.parquet.
-        categories: categories.parquet.
-        ground_truth: folder of <image_id>.png.
-        fused: folder of label maps, as the next four.
-        confident: see `fused`.
-        walk: see `fused`.
-        a2gnn: see `fused`.
-        final: see `fused`.
-        provenance: provenance.csv, which says which of the final labels a person has corrected.
-        labels_eval: folder with <name>.json of every rung and <name>.parquet of the gallery's.
-        instances_eval: metrics.json.
+        graph: dvc.yaml, which declares what the page shows.
+        line: of which the page is; report@LINE is its stage.
         out: folder.
 
     Raises:
-        InputError: a file is missing or unreadable.
+        InputError: a file is missing or unreadable; or dvc.yaml has no such report, or declares
+            no final labels for it.
     """
-    names = read_class_names(categories)
-    samples = {sample.image_id: sample for sample in images_of_split(images, root, "train")}
-    scores = {
-        name: read_measures(labels_eval / f"{name}.json")
-        for rung in LADDER
-        for name in (rung.raw, rung.refined)
-        if name
-    }
-    sources = {"fused": fused, "confident": confident, "walk": walk, "a2gnn": a2gnn, FINAL: final}
+    sections = read_params_file(numbers)
+    declared = read_line(read_nodes(graph, sections), line, graph)
+    names = data.class_names()
+    samples = {sample.image_id: sample for sample in data.images("train")}
+    scores = {source.name: read_measures(source.measures) for source in declared.sources}
     per_image = {
-        name: {
-            row["image_id"]: row for row in read_rows(labels_eval / f"{name}.parquet", IMAGE_SCORES)
+        source.name: {
+            row["image_id"]: row
+            for row in read_rows(source.measures.with_suffix(".parquet"), IMAGE_SCORES)
         }
-        for name in sources
+        for source in declared.shown
     }
-    human = read_human(provenance)
-    boxes = boxes_by_image(instances)
+    final = next(source for source in declared.sources if source.role == "final")
+    origins = final.labels.parent / "provenance.csv"  # of labels_final
+    human = read_human(origins) if origins.is_file() else set()
+    boxes = data.boxes()
     shown = {box.category for found in boxes.values() for box in found}
     for image_id in human:  # a person may paint a class that has no box
-        shown.update(map(int, np.unique(read_label_map(final / f"{image_id}.png"))))
+        shown.update(map(int, np.unique(read_label_map(final.labels / f"{image_id}.png"))))
     colours = class_colours([label for label in names if label in shown - {0}])
-    sections = read_params_file(numbers)
     chosen = gallery_images(
-        {image_id: row["miou"] for image_id, row in per_image[FINAL].items()},
+        {image_id: row["miou"] for image_id, row in per_image[final.name].items()},
         list(samples),
         params.worst,
         params.spread,
@@ -154,28 +180,33 @@ def report(
             params,
             samples[image_id],
             boxes.get(image_id, ()),
-            sources,
-            ground_truth,
+            {source.name: source.labels for source in declared.shown},
+            data.folder / "ground_truth/semantic",
             colours,
         )
         | {
-            "scores": {name: per_image[name].get(image_id) for name in sources},
+            "scores": {name: rows.get(image_id) for name, rows in per_image.items()},
             "by_hand": image_id in human,
         }
         for image_id in counted(chosen, "report", "images")
     ]
     every = {name: _headline(score) for name, score in scores.items()}
     context = {
-        "ladder": LADDER,
-        "final": FINAL,
+        "line": declared,
+        "ladder": declared.ladder,
+        "final": final.name,
+        "baseline": declared.of_role("baseline"),
+        "seeds": declared.of_role("seeds"),
         "scores": scores,
         "headline": every,
         "measured": any(value is not None for value in every.values()),
-        "chosen": sections["labels_eval"]["classes"] if "miou_classes" in scores[FINAL] else [],
+        "chosen": sections[final.evaluation]["classes"]
+        if "miou_classes" in scores[final.name]
+        else [],
         "per_image": sorted(
-            row["miou"] for row in per_image[FINAL].values() if row["miou"] is not None
+            row["miou"] for row in per_image[final.name].values() if row["miou"] is not None
         ),
-        "instances": read_measures(instances_eval),
+        "instances": read_measures(declared.instances) if declared.instances else None,
         "counts": {
             "images": len(samples),
             "by_hand": len(human),
@@ -197,7 +228,59 @@ def report(
     }
     write_page(out / "report.html", TEMPLATE, context)
     _write_csv(out / "ladder.csv", ("source", "miou"), every.items())
-    _write_csv(out / "classes.csv", ("class", "iou"), scores[FINAL]["iou"].items())
+    _write_csv(out / "classes.csv", ("class", "iou"), scores[final.name]["iou"].items())
+
+
+def read_line(nodes: Sequence[Node], line: str, where: Path) -> Line:
+    """What a report shows, in the order of dvc.yaml.
+
+    Raises:
+        InputError: no such report, or no measured final labels; says so of `where`.
+    """
+    own = next((node for node in nodes if node.name == f"report@{line}"), None)
+    if own is None:
+        raise InputError(f"{where}: stages.report.foreach: no line {line!r}")
+
+    def is_read(path: Path) -> bool:
+        return any(overlap(path, dep) for dep in own.deps)
+
+    measures = [
+        output
+        for node in nodes
+        for output in node.outputs
+        if output.type == "measures" and output.line == line and is_read(Path(output.path))
+    ]
+    sources = tuple(_source(output) for output in measures if "labels" in output.meta)
+    final = next((source.name for source in sources if source.role == "final"), None)
+    if final is None:
+        expected = "expected one entry with role: final, whose measures the report depends on"
+        raise InputError(f"{where}: line {line!r}: no final labels are measured; {expected}")
+    return Line(
+        str(own.meta.get("title", f"The line {line}")),
+        tuple(step.strip() for step in str(own.meta.get("path", "")).split(",") if step.strip()),
+        sources,
+        tuple(
+            source
+            for source in sources
+            if is_read(source.labels) and (source.role == "final" or not source.is_refined)
+        ),
+        final,
+        next((Path(output.path) for output in measures if "instances" in output.meta), None),
+    )
+
+
+def _source(output: Output) -> Source:
+    meta = output.meta
+    return Source(
+        output.source,
+        output.stage.partition("@")[0],
+        Path(str(meta["labels"])),
+        Path(output.path),
+        str(meta.get("row", output.source)),
+        str(meta.get("note", "")),
+        meta.get("column") == "crf",
+        str(meta.get("role", "")),
+    )
 
 
 def _write_csv(
@@ -254,10 +337,10 @@ def _pictures(
     }
     truth = read_truth(ground_truth, sample.image_id)
     if truth is not None:
-        maps["truth"] = truth
+        maps["(truth)"] = truth
     pictures = {
-        "image": small,
-        "boxes": with_boxes(small, boxes, size[1] / sample.width, colours),
+        "(image)": small,  # no source is called so
+        "(boxes)": with_boxes(small, boxes, size[1] / sample.width, colours),
     }
     for name, labels in maps.items():
         pictures[name] = overlay(small, shrink_labels(labels, size), colours, params.opacity)

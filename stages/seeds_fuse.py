@@ -26,11 +26,10 @@ from models.a2gnn.seeds import (
 from models.ops.boxes import outside_boxes
 from models.ops.cells import cells_to_pixels
 from stages.engine.command import run
-from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.data_set import Box, boxes_by_image, images_of_split
+from stages.io.data_set import Box, Dataset
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
 
@@ -66,20 +65,12 @@ class Item:
     params: Params
 
 
-def seeds_fuse(
-    params: Params,
-    images: Path,
-    instances: Path,
-    cams: Path,
-    grabcut: Path,
-    out: Path,
-) -> None:
+def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Path) -> None:
     """Fuse the seeds of the training images.
 
     Args:
         params: see `Params`.
-        images: images.parquet.
-        instances: instances.parquet; its boxes are read, no masks.
+        data: the data set.
         cams: folder of <image_id>.npz, activations in [0, 1] of the tagged classes.
         grabcut: folder of <image_id>.png, GrabCut's labels with its background inside the boxes;
             what is 255 there (crowds) is no seed.
@@ -88,9 +79,9 @@ def seeds_fuse(
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
-    boxes = boxes_by_image(instances)
-    items = [
-        Item(
+    boxes = data.boxes()
+    items = {
+        image.image_id: Item(
             image.image_id,
             image.size,
             boxes.get(image.image_id, ()),
@@ -98,9 +89,9 @@ def seeds_fuse(
             grabcut / f"{image.image_id}.png",
             params,
         )
-        for image in images_of_split(images, Path(), "train")
-    ]
-    stats = map_images(_fuse_image, items, out, stage="seeds_fuse")
+        for image in data.images("train")
+    }
+    stats = map_images(_one_image, items, out, stage="seeds_fuse")
     total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
     objects = max(total["box_pixels"], 1)
     write_json(
@@ -115,11 +106,9 @@ def seeds_fuse(
     )
 
 
-def _fuse_image(item: Item) -> Outcome:
-    cams, labels = read_score_map(item.cams), read_label_map(item.grabcut)
-    for path, size in ((item.cams, cams.size), (item.grabcut, labels.shape)):
-        if size != item.size:
-            raise InputError(f"{path}: size {size}; expected {item.size} as in images.parquet")
+def _one_image(item: Item) -> Outcome:
+    cams = read_score_map(item.cams, item.size)
+    labels = read_label_map(item.grabcut, item.size)
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
     classes = [int(label) for label in cams.classes]

@@ -18,16 +18,14 @@ from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels, pixels_to_cells
 from models.ops.random_walk import affinity_matrix, walk
 from stages.engine.command import run
-from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
-from stages.io.data_set import Box, boxes_by_image
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Box, Crowd, Dataset
 from stages.io.graphs import read_graph
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
-from stages.io.tables import IMAGES, read_rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -67,15 +65,12 @@ class Item:
     params: Params
 
 
-def walk_label(
-    params: Params, images: Path, instances: Path, graphs: Path, seeds: Path, out: Path
-) -> None:
+def walk_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: Path) -> None:
     """Label the training images by a random walk.
 
     Args:
         params: see `Params`.
-        images: images.parquet.
-        instances: instances.parquet; its boxes and crowds are read, no masks of objects.
+        data: the data set.
         graphs: folder of <image_id>.npz.
         seeds: folder of <image_id>.png, 255 = unknown: no seed of any class.
         out: gets maps/, labels/ and metrics.json.
@@ -83,20 +78,19 @@ def walk_label(
     Raises:
         InputError: seeds of another size than the graph's image.
     """
-    boxes, crowds = boxes_by_image(instances), crowds_by_image(instances)
-    names = [row["image_id"] for row in read_rows(images, IMAGES) if row["split"] == "train"]
-    items = [
-        Item(
-            name,
-            graphs / f"{name}.npz",
-            seeds / f"{name}.png",
-            boxes.get(name, ()),
-            crowds.get(name, ()),
+    boxes, crowds = data.boxes(), data.crowds()
+    items = {
+        image.image_id: Item(
+            image.image_id,
+            graphs / f"{image.image_id}.npz",
+            seeds / f"{image.image_id}.png",
+            boxes.get(image.image_id, ()),
+            crowds.get(image.image_id, ()),
             params,
         )
-        for name in names
-    ]
-    stats = map_images(_label_image, items, out, stage="walk_label")
+        for image in data.images("train")
+    }
+    stats = map_images(_one_image, items, out, stage="walk_label")
     metrics = {
         "images": len(items),
         "images_without_seeds": int(sum(each["seedless"] for each in stats)),
@@ -106,10 +100,9 @@ def walk_label(
     write_json(out / "metrics.json", metrics)
 
 
-def _label_image(item: Item) -> Outcome:
-    graph, seeds = read_graph(item.graph), read_label_map(item.seeds)
-    if seeds.shape != graph.size:
-        raise InputError(f"{item.seeds}: expected size {graph.size}, found {seeds.shape}")
+def _one_image(item: Item) -> Outcome:
+    graph = read_graph(item.graph)
+    seeds = read_label_map(item.seeds, graph.size)
     cells = pixels_to_cells(seeds, graph.stride).ravel()
     found = np.unique(cells[cells != UNKNOWN]).astype(np.int64)
     classes = np.union1d(found, 0).astype(np.int64)

@@ -21,7 +21,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.engine.command import read_params_file, run
-from tests.graph import Node, look_up, read_nodes
+from stages.io.declarations import Node, look_up, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 WATCHED = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rmdir", "os.rename"}
@@ -43,6 +43,8 @@ def run_sealed(node: Node, stage: Callable[..., None], world: Path) -> list[str]
     cell = world / "cells" / node.name
     images = _image_files(node, world)
     inputs = [*node.deps, *images]
+    if "graph.yaml" in shlex.split(node.cmd):  # among its params; dvc.yaml by another name
+        inputs.append(Path("graph.yaml"))
     for path in inputs:
         _link(world / path if path.is_relative_to("data") else ROOT / path, cell / path)
     _write_params(node, world, cell / "params.yaml")
@@ -90,7 +92,7 @@ def _watch(
             return True
         place = path.relative_to(cell)
         on_the_way = event != "open" and any(other.is_relative_to(place) for other in known)
-        own = place.relative_to(folder).parts[:1] if place.is_relative_to(folder) else ()
+        own = place.relative_to(folder).parts[:2] if place.is_relative_to(folder) else ()
         temporary = any(name.startswith(".") and name.endswith(".tmp") for name in own)
         return on_the_way or _is_in(place, known) or temporary
 

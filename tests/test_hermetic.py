@@ -15,9 +15,9 @@ import pytest
 
 from pipelines.graph.presets import use_preset
 from stages.engine.files import write_bytes
+from stages.io.declarations import Node
 from stages.io.label_maps import encode_label_map
 from tests import planted_stages
-from tests.graph import Node
 from tests.sealed_line import run_sealed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,8 +42,8 @@ def test_every_stage_touches_only_what_it_declares(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert {name: deeds for name, deeds in found.items() if deeds} == {}
-    assert "report" in found
-    exported = tmp_path / f"data/masks_export/voc/SegmentationClass/{IMAGE}.png"
+    assert "report@masks" in found
+    exported = tmp_path / f"data/masks_export/masks/voc/SegmentationClass/{IMAGE}.png"
     assert exported.read_bytes() == corrected
 
 

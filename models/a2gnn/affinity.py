@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from models.backbones import Backbone, build_backbone, cell_features
+from models.ops.labels import UNKNOWN
 
 Offset = tuple[int, int]
-UNKNOWN = 255
 #: The public code's log(. + 1e-5): bounds the loss of a pair that is wrongly taken for one.
 EPSILON = 1e-5
 

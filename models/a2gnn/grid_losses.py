@@ -14,13 +14,23 @@ from models.a2gnn.affinity_attention import compressed_rows
 NEGLIGIBLE = 1e-6  # kernel values below are dropped; a row of N loses less than N times this
 
 
+def cell_coordinates(pixels: Tensor, cells: int, stride: int) -> Tensor:
+    """Where pixels lie between the centres of the cells: cell i at i, nothing beyond the outermost.
+
+    Args:
+        pixels: floating point, indices along one side.
+        cells: of that side.
+        stride: pixels per cell.
+    """
+    return ((pixels + 0.5) / stride - 0.5).clamp_(0, cells - 1)
+
+
 def interpolation_matrix(cells: int, pixels: int, stride: int, dtype: torch.dtype) -> Tensor:
     """Linear interpolation along one side: [pixels, cells], two shares that sum to 1 in each row.
 
-    Cell i is centred on pixel (i + 0.5) stride - 0.5; beyond the outermost centres the value is
-    constant.
+    Beyond the outermost centres of cells the value is constant.
     """
-    source = ((torch.arange(pixels, dtype=dtype) + 0.5) / stride - 0.5).clamp_(0, cells - 1)
+    source = cell_coordinates(torch.arange(pixels, dtype=dtype), cells, stride)
     first = source.floor().long()[:, None]
     share = source[:, None] - first
     matrix = torch.zeros(pixels, cells, dtype=dtype)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.a2gnn.grid_losses import cell_coordinates
+
 PixelBox = tuple[int, int, int, int]
 
 
@@ -76,7 +78,7 @@ def bilinear_taps(
     """
     low, high, share = [], [], []
     for position, cells in zip((pixels // width, pixels % width), grid, strict=True):
-        source = ((position.to(dtype) + 0.5) / stride - 0.5).clamp_(0, cells - 1)
+        source = cell_coordinates(position.to(dtype), cells, stride)
         first = source.floor().long()
         low.append(first)
         high.append((first + 1).clamp_(max=cells - 1))

@@ -12,12 +12,13 @@ label, box or tag to learn from; with them the softmax has more terms, all to be
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from models.a2gnn.affinity_attention import (
@@ -49,13 +50,12 @@ from models.a2gnn.multi_point import (
     select_points,
 )
 from models.ops.boxes import BoxTuple, pixel_box
-
-UNKNOWN = 255
+from models.ops.labels import UNKNOWN
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of the method.
+    """Numbers of the method; a stage checks the ranges.
 
     Attributes:
         hidden: features of a node behind the embedding.
@@ -75,20 +75,20 @@ class Settings:
         consistency: check the seeds in the second stage.
     """
 
-    hidden: int
-    layers: int
-    beta: float
-    dropout: float
-    first_epochs: int
-    second_epochs: int
-    learning_rate: float
-    weight_decay: float
+    hidden: Annotated[int, Gt(0)]
+    layers: Annotated[int, Gt(0)]
+    beta: Annotated[float, Ge(0)]
+    dropout: Annotated[float, Ge(0), Lt(1)]
+    first_epochs: Annotated[int, Ge(0)]
+    second_epochs: Annotated[int, Ge(0)]
+    learning_rate: Annotated[float, Gt(0)]
+    weight_decay: Annotated[float, Ge(0)]
     cross_entropy: Literal["mean", "balanced"]
-    multi_point: float
+    multi_point: Annotated[float, Ge(0)]
     points: Literal["probability", "logit"]
-    regularizer: float
-    sigma_xy: float
-    sigma_rgb: float
+    regularizer: Annotated[float, Ge(0)]
+    sigma_xy: Annotated[float, Gt(0)]
+    sigma_rgb: Annotated[float, Gt(0)]
     consistency: bool
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.ops.boxes import BoxTuple, outside_boxes, pixel_box
+from models.ops.labels import UNKNOWN
 
 Labels = npt.NDArray[np.uint8]
-UNKNOWN = np.uint8(255)
 
 
 def box_seeds(labels: Labels, boxes: Sequence[BoxTuple]) -> Labels:

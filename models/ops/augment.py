@@ -4,15 +4,20 @@ Images are uint8 RGB (3, H, W), label maps uint8 (H, W) with 255 = unknown.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-#: ImageNet's mean colour: what backbones normalise to zero, so that padding looks like nothing.
-MEAN_COLOUR = (0.485, 0.456, 0.406)
-UNKNOWN = 255
+from models.ops.colours import MEAN_COLOUR
+from models.ops.labels import UNKNOWN
+
+Strength = Annotated[float, Ge(0), Le(1)]
+#: Strengths of brightness, contrast, saturation and hue; see `jitter_colours`.
+Jitter = tuple[Strength, Strength, Strength, Annotated[float, Ge(0), Le(0.5)]]
 
 
 def augment(
@@ -36,7 +41,8 @@ def augment(
         generator: the only source of randomness; the number of draws depends on nothing else.
 
     Returns:
-        float32 RGB in [0, 1] (3, crop, crop), padded with ImageNet's mean colour, and uint8 labels
+        float32 RGB in [0, 1] (3, crop, crop), padded with the mean colour, which a
+        backbone takes for nothing, and uint8 labels
         ([L,] crop, crop), padded with 255.
     """
     if labels is None:

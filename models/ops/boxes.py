@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from models.ops.labels import UNKNOWN
+
 BoxTuple = tuple[float, float, float, float]
 
 
@@ -102,4 +104,4 @@ def unknown_in_region(
     for box, category in zip(boxes, categories, strict=True):
         x0, y0, x1, y1 = pixel_box(box, (labels.shape[0], labels.shape[1]))
         claimed[y0:y1, x0:x1] |= labels[y0:y1, x0:x1] == category
-    return np.where(region & ~claimed, np.uint8(255), labels)
+    return np.where(region & ~claimed, np.uint8(UNKNOWN), labels)

@@ -1,8 +1,4 @@
-"""Between pixels and the square cells of a coarse grid (numpy, no torch).
-
-Cell (i, j) covers pixels [i s, (i + 1) s) x [j s, (j + 1) s); the last row and column may reach
-beyond the image.
-"""
+"""Between pixels and the cells of models/ops/grid.py (numpy, no torch)."""
 
 import cv2
 import numpy as np

@@ -5,18 +5,21 @@ colours, Potts compatibility (Kraehenbuehl and Koltun, 2011). The only place tha
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pydensecrf.densecrf as densecrf
+from annotated_types import Ge, Gt
 
 #: No probability counts as lower than this: its logarithm is the unary energy.
 FLOOR = 1e-5
 
 
-class Kernels(NamedTuple):
-    """The two kernels and the number of mean field steps.
+@dataclass(frozen=True)
+class Kernels:
+    """The two kernels and the number of mean field steps; a stage checks the ranges.
 
     Attributes:
         iterations: mean field steps; 0 gives the input back, normalised.
@@ -27,12 +30,12 @@ class Kernels(NamedTuple):
         bilateral_compat: weight.
     """
 
-    iterations: int
-    gaussian_xy: float
-    gaussian_compat: float
-    bilateral_xy: float
-    bilateral_rgb: float
-    bilateral_compat: float
+    iterations: Annotated[int, Ge(0)]
+    gaussian_xy: Annotated[float, Gt(0)]
+    gaussian_compat: Annotated[float, Ge(0)]
+    bilateral_xy: Annotated[float, Gt(0)]
+    bilateral_rgb: Annotated[float, Gt(0)]
+    bilateral_compat: Annotated[float, Ge(0)]
 
 
 def dense_crf(

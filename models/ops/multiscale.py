@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.ops.grid import grid_size
+
 #: Added to the maximum; a class without evidence keeps a map of zeros.
 EPSILON = 1e-5
 
@@ -38,8 +40,9 @@ def multiscale_cams(
         (C, ceil(H / stride), ceil(W / stride)), in [0, 1).
     """
     height, width = image.shape[-2:]
-    rows = (torch.arange(-(-height // stride), device=image.device) + 0.5) * (stride / height)
-    columns = (torch.arange(-(-width // stride), device=image.device) + 0.5) * (stride / width)
+    down, across = grid_size((height, width), stride)
+    rows = (torch.arange(down, device=image.device) + 0.5) * (stride / height)
+    columns = (torch.arange(across, device=image.device) + 0.5) * (stride / width)
     found = []
     for scale in scales:
         size = [max(round(height * scale), 1), max(round(width * scale), 1)]

@@ -18,7 +18,7 @@ from pipelines.graph.journal import last_failure, last_seconds
 from pipelines.graph.objects import MissingObject
 from pipelines.graph.revisions import WORKSPACE, Record, Revision
 from pipelines.look.compare import Comparison, changed_code, changed_params
-from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
+from pipelines.look.layers import Catalogue, Kind, Layer
 from stages.engine.errors import InputError
 from stages.io.label_maps import UNKNOWN
 from stages.io.measures import percent, scores_of_image
@@ -26,7 +26,6 @@ from stages.io.pictures import inline
 
 TILES, THUMBNAIL, LARGE = 60, 200, 640  # pictures of a page; their longer sides, pixels
 ROWS = 50
-PREFERRED = "crf_refine/a2gnn"  # what to compare when nothing is asked for
 
 
 def graph_page(library: Library, rev: str) -> dict[str, Any]:
@@ -187,7 +186,7 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
             view = _view(catalogue, layer, image_id, LARGE) | {"layer": layer}
             if layer.kind is Kind.LABELS:
                 labels = catalogue.labels(layer, image_id)
-                if layer.name == TRUTH:
+                if layer.is_truth:
                     truth = labels
                 view["labels"] = labels
             elif catalogue.place(layer, image_id) is None:
@@ -198,7 +197,7 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
     for view in views:
         labels = view.pop("labels", None)
         if labels is not None and labels.shape == image.size:
-            view["scores"] = _scores(labels, truth, view["layer"].name == TRUTH)
+            view["scores"] = _scores(labels, truth, view["layer"].is_truth)
     present = sorted(
         {label for view in views for label in (view.get("scores") or {}).get("iou", {})}
     )
@@ -243,7 +242,8 @@ def compare_page(
         before = library.catalogue(first)
     layers = [layer.name for layer in after.all_layers() if layer.kind is Kind.LABELS]
     if layer_name is None:
-        layer_name = PREFERRED if PREFERRED in layers else next(iter(layers), "")
+        final = [layer.name for layer in after.labelled("final", Kind.LABELS)]
+        layer_name = next(iter([*final, *layers]), "")
     comparison = Comparison(before, after, layer_name)
     stage = comparison.layers[1].stage
     stages = before.revision.stages, after.revision.stages
@@ -251,7 +251,7 @@ def compare_page(
         library.numbers(catalogue.revision, catalogue.revision.stages[layer.stage])
         for catalogue, layer in zip(comparison.catalogues, comparison.layers, strict=True)
     ]
-    measured = [_measures(library, catalogue.revision, layer_name) for catalogue in (before, after)]
+    measured = [_measures(library, catalogue, layer_name) for catalogue in (before, after)]
     return {
         "first": first,
         "second": second,
@@ -266,7 +266,7 @@ def compare_page(
         "code": changed_code(*stages, stage),
         "numbers_differ": _side_by_side(*numbers),
         "measured": _side_by_side(*measured),
-        "has_truth": any(layer.name == TRUTH for layer in after.all_layers()),
+        "has_truth": bool(after.labelled("truth", Kind.LABELS)),
         "legend": legend(after),
     }
 
@@ -278,12 +278,12 @@ def _same(first: Revision, second: Revision) -> bool:
     }
 
 
-def _measures(library: Library, revision: Revision, layer_name: str) -> dict[str, float]:
-    """What the stages that read a folder of labels have measured of it."""
+def _measures(library: Library, catalogue: Catalogue, layer_name: str) -> dict[str, float]:
+    """What was measured of a folder of labels."""
     found: dict[str, float] = {}
-    for record in revision.stages.values():
-        if record.name.startswith("labels_eval@") and f"data/{layer_name}" in record.data:
-            found |= library.numbers(revision, record)
+    for output in catalogue.declared.values():
+        if output.meta.get("labels") == f"data/{layer_name}" and output.type == "measures":
+            found |= library.numbers(catalogue.revision, catalogue.revision.stages[output.stage])
     return found
 
 

@@ -4,10 +4,9 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.browse.library import Library
-from pipelines.look.layers import Catalogue
-from pipelines.review.doubt import SOURCES, doubt, final_layer
+from pipelines.look.layers import Catalogue, Kind
+from pipelines.review.doubt import doubt, final_layer, opinions
 from pipelines.review.marks import Marks, Verdict
-from stages.engine.errors import InputError
 from stages.io.pictures import UNKNOWN_COLOUR, Colour
 
 
@@ -31,7 +30,7 @@ def review_page(library: Library, rev: str) -> dict[str, Any]:
             for image_id, mark in marks.items()
             if image_id in layer.files and mark.is_stale(layer.files[image_id][1])
         ],
-        "seeds": next((name for name in SOURCES if _has(catalogue, name)), None),
+        "seeds": next((found.name for found in opinions(catalogue, Kind.LABELS)), None),
         "legend": legend(catalogue),
     }
 
@@ -56,14 +55,6 @@ def doubted_image(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
             for box, share in zip(boxes, found.boxes, strict=True)
         ],
     }
-
-
-def _has(catalogue: Catalogue, name: str) -> bool:
-    try:
-        catalogue.layer(name)
-    except InputError:
-        return False
-    return True
 
 
 def legend(catalogue: Catalogue) -> list[tuple[str, str]]:

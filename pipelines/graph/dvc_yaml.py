@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from stages.engine.errors import InputError
+from stages.io.declarations import parse_graph
 
 
 def read_stages(root: Path) -> dict[str, Any]:
@@ -24,13 +22,7 @@ def read_stages(root: Path) -> dict[str, Any]:
 
 def parse_stages(content: bytes, where: str) -> dict[str, Any]:
     """As `read_stages`, of any revision's dvc.yaml; `where` is what messages call it."""
-    try:
-        stages = YAML(typ="safe").load(content)["stages"]
-    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, RecursionError) as error:
-        found = " ".join(str(error).split())
-        raise InputError(f"{where}: expected YAML with stages: {found}") from error
-    if not isinstance(stages, dict) or not all(isinstance(one, dict) for one in stages.values()):
-        raise InputError(f"{where}: stages: expected name: {{cmd: ...}}")
+    stages: dict[str, Any] = parse_graph(content, where)["stages"]
     return stages
 
 

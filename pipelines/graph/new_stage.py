@@ -32,7 +32,8 @@ from pydantic.dataclasses import dataclass
 
 from stages.engine.command import run
 from stages.engine.files import write_json
-from stages.io.tables import IMAGES, read_rows, write_table
+from stages.io.data_set import Dataset
+from stages.io.tables import write_table
 
 ROWS = pa.schema([("image_id", pa.string()), ("pixels", pa.int64())])
 
@@ -48,21 +49,21 @@ class Params:
     least: int = Field(ge=1)
 
 
-def $name(params: Params, images: Path, out: Path) -> None:
+def $name(params: Params, data: Dataset, out: Path) -> None:
     """List the training images.
 
     Args:
         params: see `Params`.
-        images: images.parquet.
+        data: the data set.
         out: gets images.parquet (image_id, pixels) and metrics.json.
 
     Raises:
-        InputError: the table is missing or unreadable.
+        InputError: a table is missing or unreadable.
     """
     found = [
-        {"image_id": row["image_id"], "pixels": row["width"] * row["height"]}
-        for row in read_rows(images, IMAGES)
-        if row["split"] == "train" and row["width"] >= params.least
+        {"image_id": image.image_id, "pixels": image.width * image.height}
+        for image in data.images("train")
+        if image.width >= params.least
     ]
     write_table(out / "images.parquet", pd.DataFrame(found, columns=ROWS.names), ROWS)
     write_json(out / "metrics.json", {"images": len(found)})
@@ -87,12 +88,13 @@ def test_narrow_images_and_those_of_validation_are_left_out(tmp_path: Path) -> N
         for name, split, width in images
     ]
     write_table(tmp_path / "images.parquet", pd.DataFrame(rows), IMAGES)
-    $name(Params(least=8), tmp_path / "images.parquet", tmp_path / "out")
+    $name(Params(least=8), Dataset(tmp_path), tmp_path / "out")
     found = read_rows(tmp_path / "out/images.parquet", ROWS)
     assert found == [{"image_id": "a", "pixels": 16}]
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == {"images": 1}
 """)
 TEST_IMPORTS = (
+    "from stages.io.data_set import Dataset",
     "from stages.io.tables import IMAGES, read_rows, write_table",
     "from stages.$name import ROWS, Params, $name",
 )
@@ -105,8 +107,7 @@ $name:
 ENTRY = Template("""
   $name:
     desc: what it does, in one line
-    cmd: >-
-      ./python -m stages.$name --images data/dataset/images.parquet --out data/$name
+    cmd: ./python -m stages.$name --data data/dataset --out data/$name
     deps: [data/dataset/images.parquet]
     params: [$name, data/code/closures.json: [$name]]
     outs: [data/$name/images.parquet]

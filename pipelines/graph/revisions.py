@@ -302,7 +302,7 @@ def _record(name: str, entry: Mapping[str, Any]) -> Record:
         if str(file) == str(CLOSURES):
             for closure in values.values():
                 code |= {str(key): str(value) for key, value in closure.items()}
-        else:
+        elif PurePosixPath(file).name == "params.yaml":  # of dvc.yaml: how its page is laid out
             params |= dict(_flat(values))
     source = {path: md5 for path, md5 in (deps | code).items() if path.endswith(".py")}
     return Record(

@@ -60,19 +60,21 @@ def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
 
     from pipelines.graph.objects import Objects
     from pipelines.graph.revisions import read_revision
-    from pipelines.look.measures import ladder_rows, ladder_table, revisions_table
+    from pipelines.look.measures import ladder_table, read_ladders, revisions_table
 
     objects = Objects(root)
     names = list(dict.fromkeys(arguments.revision)) or [WORKSPACE]
-    ladders = {name: ladder_rows(objects, read_revision(root, name)) for name in names}
-    for name, rows in ladders.items():
-        if not rows:
-            raise InputError(f"revision {name!r}: no labels_eval or deeplab_eval is recorded")
-        absent = [label for label, numbers in rows if not numbers]
+    ladders = {name: read_ladders(objects, read_revision(root, name)) for name in names}
+    for name, lines in ladders.items():
+        if not lines:
+            raise InputError(f"revision {name!r}: nothing that dvc.yaml puts on a ladder is made")
+        absent = [label for rows in lines.values() for label, numbers in rows if not numbers]
         if absent:
             _say(f"{name}: the numbers are not in the cache, git or a remote: {', '.join(absent)}")
-    shown = revisions_table(ladders) if len(names) > 1 else ladder_table(ladders[names[0]])
-    Console().print(shown)
+    for line in dict.fromkeys(line for name in reversed(names) for line in ladders[name]):
+        rows = {name: ladders[name].get(line, []) for name in names}
+        alone = ladder_table(line, rows[names[0]])
+        Console().print(revisions_table(line, rows) if len(names) > 1 else alone)
 
 
 def show_command(root: Path, arguments: argparse.Namespace) -> None:

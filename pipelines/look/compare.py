@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.graph.objects import MissingObject
 from pipelines.graph.revisions import Record, upstream
-from pipelines.look.layers import TRUTH, Catalogue, Kind, Layer
+from pipelines.look.layers import Catalogue, Kind, Layer
 from stages.engine.errors import InputError
 from stages.io.label_maps import LabelMap, read_label_map
 from stages.io.measures import scores_of_image
@@ -124,10 +124,7 @@ class Comparison:
         if any(found.kind is not Kind.LABELS for found in self.layers):
             raise InputError(f"layer {layer!r}: holds no label maps; compare a layer of labels")
         self.changes = changed_images(*self.layers)
-        try:
-            self._truth: Layer | None = second.layer(TRUTH)
-        except InputError:
-            self._truth = None
+        self._truth = next(iter(second.labelled("truth", Kind.LABELS)), None)
 
     def difference(self, image_id: str) -> Difference:
         """Of one image that is in both.

@@ -1,9 +1,8 @@
 """The outputs of a revision as layers over its images: labels, scores, graphs, instances.
 
-What an output holds is told from its files, never from the name of its stage.
+What an output holds is declared in dvc.yaml (`stages.io.declarations`).
 """
 
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,32 +13,41 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
+from pipelines.graph.declared import declared_outputs
 from pipelines.graph.objects import MissingObject, Objects, file_md5
 from pipelines.graph.revisions import Record, Revision
 from stages.engine.errors import InputError
-from stages.io.data_set import Box, ImageFile, boxes_by_image
+from stages.io.data_set import Box, ImageFile, boxes_by_image, read_class_names
+from stages.io.declarations import Output
 from stages.io.label_maps import LabelMap, read_label_map
-from stages.io.measures import read_class_names
 from stages.io.pictures import Colour, class_colours
 from stages.io.tables import IMAGES, INSTANCES, read_rows
 
 IMAGE_TABLE = "data/dataset/images.parquet"
 CATEGORY_TABLE = "data/dataset/categories.parquet"
 INSTANCE_TABLE = "data/dataset/instances.parquet"
-TRUTH = "dataset/ground_truth/semantic"
 
 
 class Kind(StrEnum):
-    """What a layer shows."""
+    """What a layer shows: the types of `stages.io.declarations` that can be drawn."""
 
-    LABELS = "labels"
-    SCORES = "scores"
-    GRAPH = "graph"
-    PICTURE = "picture"
+    LABELS = "label_maps"
+    SCORES = "score_maps"
+    GRAPH = "graphs"
+    PICTURE = "pictures"
     INSTANCES = "instances"
-    OBJECTS = "objects"  # a map of their numbers
+    OBJECTS = "instance_maps"
+
+
+#: What the files of a folder end in.
+ENDINGS = {
+    Kind.LABELS: ("png",),
+    Kind.OBJECTS: ("png",),
+    Kind.SCORES: ("npz",),
+    Kind.GRAPH: ("npz",),
+    Kind.PICTURE: ("png", "jpg", "jpeg"),
+}
 
 
 class Files(Mapping[str, tuple[str, str]]):
@@ -64,16 +72,23 @@ class Layer:
     """One thing that a stage has made for every image.
 
     Attributes:
-        name: the folder or table below data/, such as "crf_refine/a2gnn".
+        name: the folder or table below data/, such as "classifier_infer/maps".
         stage: that made it.
         kind: how to draw it.
         files: (path, DVC's hash) by image id; a table is the file of each of its images.
+        output: the out that it is, or lies in, as dvc.yaml declares it.
     """
 
     name: str
     stage: str
     kind: Kind
     files: Mapping[str, tuple[str, str]] = field(repr=False)
+    output: Output = field(default=Output("", ""), repr=False)
+
+    @property
+    def is_truth(self) -> bool:
+        """Whether it is the ground truth of the label maps."""
+        return self.kind is Kind.LABELS and "truth" in self.output.labels
 
 
 class Catalogue:
@@ -104,6 +119,7 @@ class Catalogue:
         self.colours: Mapping[int, Colour] = class_colours(  # those of the report first
             sorted(self.names.keys() - {0}, key=lambda label: (label not in boxed, label))
         )
+        self.declared: Mapping[str, Output] = declared_outputs(objects.root, revision)
         self._layers: dict[str, tuple[Layer, ...]] = {}
 
     def file(self, path: str) -> Path:
@@ -153,6 +169,16 @@ class Catalogue:
         """Of every stage, in the order of dvc.lock."""
         return [layer for stage in self.revision.stages for layer in self.layers(stage)]
 
+    def labelled(self, label: str, kind: Kind) -> list[Layer]:
+        """The layers of a kind whose outputs dvc.yaml gives a label, in its order."""
+        stages = [output.stage for output in self.declared.values() if label in output.labels]
+        return [
+            layer
+            for stage in dict.fromkeys(stages)
+            for layer in self.layers(stage)
+            if layer.kind is kind and label in layer.output.labels
+        ]
+
     def place(self, layer: Layer, image_id: str) -> Path | None:
         """The file of one image in a layer; None where the layer has nothing for it.
 
@@ -193,66 +219,52 @@ class Catalogue:
         return None
 
     def _layers_of(self, record: Record, out: str) -> list[Layer]:
+        output = self.declared.get(out)
+        kinds = {} if output is None else _kinds(output)
+        if output is None or not kinds:
+            return []
         try:
             files = self.objects.files(self.revision, record, out)
         except MissingObject:
             return []
-        if out.endswith(".parquet"):
-            return self._table_layer(record, out, files[out])
-        folders: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        if kinds.get("") is Kind.INSTANCES:
+            return self._table_layer(record, output, files[out]) if out in files else []
+        folders: dict[tuple[str, str, Kind], dict[str, str]] = defaultdict(dict)
         for path, md5 in files.items():
             folder, _, name = path.rpartition("/")
             stem, dot, ending = name.rpartition(".")
-            image = self.images.get(stem)
-            if image is not None and ending in ("png", "npz", "jpg", "jpeg"):
-                folders[folder, dot + ending][image.image_id] = md5
-        layers = []
-        for (folder, suffix), hashes in folders.items():
-            found = Files(folder, suffix, hashes)
-            kind = self._kind(folder, suffix, *next(iter(found.values())))
-            if kind is not None:
-                layers.append(Layer(folder.removeprefix("data/"), record.name, kind, found))
-        return layers
+            kind = kinds.get(folder[len(out) + 1 :]) or kinds.get("")
+            if stem in self.images and kind is not None and ending in ENDINGS.get(kind, ()):
+                folders[folder, dot + ending, kind][stem] = md5
+        return [
+            Layer(
+                folder.removeprefix("data/"),
+                record.name,
+                kind,
+                Files(folder, suffix, hashes),
+                output,
+            )
+            for (folder, suffix, kind), hashes in folders.items()
+        ]
 
-    def _table_layer(self, record: Record, out: str, md5: str) -> list[Layer]:
+    def _table_layer(self, record: Record, output: Output, md5: str) -> list[Layer]:
+        out = output.path
         try:
             place = self.objects.file(self.revision, out, md5)
-            if pq.read_schema(place).names != INSTANCES.names:
-                return []
             ids = pq.read_table(place, columns=["image_id"])["image_id"].unique().to_pylist()
-        except (MissingObject, OSError, pa.ArrowInvalid):
+        except (MissingObject, OSError, KeyError, pa.ArrowInvalid):
             return []
         name = str(PurePosixPath(out).relative_to("data").with_suffix(""))
-        return [Layer(name, record.name, Kind.INSTANCES, dict.fromkeys(ids, (out, md5)))]
-
-    def _kind(self, folder: str, suffix: str, path: str, md5: str) -> Kind | None:
-        """What a folder holds, told by one of its files."""
-        if folder.rpartition("/")[2] == "SegmentationObject":  # VOC's: instances, not classes
-            return Kind.OBJECTS
-        try:
-            place = self.objects.file(self.revision, path, md5)
-        except MissingObject:
-            place = None
-        return _kind_of(suffix, place)
+        files = dict.fromkeys(ids, (out, md5))
+        return [Layer(name, record.name, Kind.INSTANCES, files, output)]
 
 
-def _kind_of(suffix: str, place: Path | None) -> Kind | None:
-    """None where the file is none of ours; without a file, what most folders of the suffix hold."""
-    try:
-        if suffix == ".npz":
-            return Kind.SCORES if place is None else _kind_of_archive(place)
-        if suffix == ".png" and place is not None:
-            with Image.open(place, formats=["PNG"]) as image:
-                return Kind.LABELS if image.mode in ("P", "L") else Kind.PICTURE
-    except (OSError, zipfile.BadZipFile):
-        return None
-    return Kind.LABELS if suffix == ".png" else Kind.PICTURE
-
-
-def _kind_of_archive(place: Path) -> Kind | None:
-    with zipfile.ZipFile(place) as archive:
-        held = archive.namelist()
-    return Kind.SCORES if "scores.npy" in held else Kind.GRAPH if "edges.npy" in held else None
+def _kinds(output: Output) -> dict[str, Kind]:
+    """What an output holds, by folder in it; "" stands for all others."""
+    folders = output.meta.get("folders")
+    types = {"": output.type} | (dict(folders) if isinstance(folders, Mapping) else {})
+    known = {str(kind) for kind in Kind}
+    return {str(name): Kind(found) for name, found in types.items() if str(found) in known}
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,4 @@
-"""What came out: every label source on one ruler, of any revision; and where the report is."""
+"""What came out: every label source on one ruler, of any revision, line by line."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -7,9 +7,11 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.graph.declared import declared_outputs
 from pipelines.graph.objects import MissingObject, Objects
-from pipelines.graph.revisions import Record, Revision, read_graph, read_revision
+from pipelines.graph.revisions import Revision, read_revision
 from stages.engine.errors import InputError
+from stages.io.declarations import Output
 
 COLUMNS = {
     "miou": "mIoU",
@@ -18,36 +20,49 @@ COLUMNS = {
     "coverage": "coverage",
 }
 Row = tuple[str, Mapping[str, float | None]]
+Ladders = dict[str, list[Row]]
 
 
-def ladder_rows(objects: Objects, revision: Revision) -> list[Row]:
-    """The measured label sources and networks of a revision, in the order of its dvc.yaml.
+def read_ladders(objects: Objects, revision: Revision) -> Ladders:
+    """What was measured of label maps in a revision, by line, in the order of its dvc.yaml.
+
+    Measures with two of each number, as it is and `_crf`, are two rows.
 
     Returns:
         (name, numbers) with the keys of `COLUMNS` in percent, as far as measured; no numbers at
         all where they are neither in the cache nor in git nor in the remote.
     """
-    rows: list[Row] = []
-    for record in _measured(objects.root, revision):
-        stage, _, source = record.name.partition("@")
-        numbers = _numbers(objects, revision, record)
-        if stage == "labels_eval":
-            rows.append((source, numbers))
-        else:
-            refined = {key: numbers[f"{key}_crf"] for key in COLUMNS if f"{key}_crf" in numbers}
-            rows += [(f"deeplab on {source}", numbers), (f"deeplab on {source} + CRF", refined)]
-    return rows
+    ladders: Ladders = {}
+    for output in measures(declared_outputs(objects.root, revision)):
+        numbers = _numbers(objects, revision, output)
+        rows = ladders.setdefault(output.line, [])
+        rows.append((output.source, numbers))
+        refined = {key: numbers[f"{key}_crf"] for key in COLUMNS if f"{key}_crf" in numbers}
+        if refined:
+            rows.append((f"{output.source} + CRF", refined))
+    return ladders
 
 
-def workspace_ladder(root: Path, stages: Collection[str]) -> list[Row]:
-    """The rows of the workspace that `stages` have made; none where nothing is recorded."""
+def measures(declared: Mapping[str, Output]) -> list[Output]:
+    """Those of the outputs that measure label maps and stand on the ladder of a line."""
+    return [
+        output
+        for output in declared.values()
+        if output.type == "measures" and output.line and "labels" in output.meta
+    ]
+
+
+def workspace_ladders(root: Path, stages: Collection[str]) -> Ladders:
+    """Those of the workspace, with the rows that `stages` have made and that have numbers."""
     try:
         revision = read_revision(root)
     except InputError:
-        return []
+        return {}
     kept = {name: record for name, record in revision.stages.items() if name in stages}
     chosen = Revision(revision.name, None, revision.when, revision.title, kept)
-    return [(name, numbers) for name, numbers in ladder_rows(Objects(root), chosen) if numbers]
+    found = read_ladders(Objects(root), chosen)
+    known = {line: [row for row in rows if row[1]] for line, rows in found.items()}
+    return {line: rows for line, rows in known.items() if rows}
 
 
 def shown_columns(rows: Sequence[Row]) -> dict[str, str]:
@@ -59,9 +74,9 @@ def shown_columns(rows: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def ladder_table(rows: Sequence[Row]) -> Table:
+def ladder_table(line: str, rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal, without the columns that nobody has."""
-    table = Table(title="The ladder: label sources against ground truth, percent")
+    table = Table(title=f"The ladder of {line}: label sources against ground truth, percent")
     table.add_column("source")
     shown = shown_columns(rows)
     for title in shown.values():
@@ -71,14 +86,15 @@ def ladder_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def revisions_table(ladders: Mapping[str, Sequence[Row]]) -> Table:
+def revisions_table(line: str, ladders: Mapping[str, Sequence[Row]]) -> Table:
     """The mIoU of two revisions or more side by side, and what the last one gained.
 
     Args:
+        line: whose ladder it is.
         ladders: the rows by the revision's name. Sources come in the order of the last revision,
             then those that only others have.
     """
-    table = Table(title="mIoU of label sources against ground truth, percent")
+    table = Table(title=f"The ladder of {line}: mIoU of label sources, percent")
     table.add_column("source")
     for name in [*ladders, "difference"]:
         table.add_column(Text(name), justify="right", overflow="fold")
@@ -94,38 +110,13 @@ def revisions_table(ladders: Mapping[str, Sequence[Row]]) -> Table:
     return table
 
 
-def _measured(root: Path, revision: Revision) -> list[Record]:
-    """The stages that measure, in the order of dvc.yaml; dvc.lock has them as they ended."""
-    graph = read_graph(root, revision)
-    stages = list(graph)
-
-    def place(record: Record) -> tuple[int, int]:
-        stage, _, member = record.name.partition("@")
-        entry = graph.get(stage)
-        each = entry.get("foreach") if isinstance(entry, Mapping) else None
-        members = [str(key) for key in each] if isinstance(each, (Mapping, list)) else []
-        return (
-            stages.index(stage) if stage in stages else len(stages),
-            members.index(member) if member in members else len(members),
-        )
-
-    found = [
-        record
-        for record in revision.stages.values()
-        if record.name.startswith(("labels_eval@", "deeplab_eval@"))
-    ]
-    return sorted(found, key=place)
-
-
-def _numbers(objects: Objects, revision: Revision, record: Record) -> dict[str, float | None]:
-    for out, md5 in record.outs.items():
-        if out.endswith(".json"):
-            try:
-                content = json.loads(objects.file(revision, out, md5).read_text())
-            except (MissingObject, OSError, ValueError):
-                return {}
-            return dict(content) if isinstance(content, dict) else {}
-    return {}
+def _numbers(objects: Objects, revision: Revision, output: Output) -> dict[str, float | None]:
+    md5 = revision.stages[output.stage].outs[output.path]
+    try:
+        content = json.loads(objects.file(revision, output.path, md5).read_text())
+    except (MissingObject, OSError, ValueError):
+        return {}
+    return dict(content) if isinstance(content, dict) else {}
 
 
 def _cell(value: float | None) -> str:

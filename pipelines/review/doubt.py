@@ -18,12 +18,6 @@ from stages.io.data_set import Box
 from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
 from stages.io.score_maps import ScoreMap, read_score_map
 
-#: Whose labels are held against one another, and whose scores are looked at.
-SOURCES = ("seeds_fuse/fused", "walk_label/labels", "a2gnn_label/labels")
-SCORES = "a2gnn_label/maps"
-#: The labels that a network is trained on; the first that a revision has.
-FINAL = ("labels_final/labels", "crf_refine/a2gnn")
-
 Measure = Literal["disagreement", "entropy", "unfilled"]
 
 
@@ -33,8 +27,8 @@ class Doubt:
 
     Attributes:
         image_id: of the image.
-        disagreement: see `disagreement`, between `SOURCES`.
-        entropy: see `entropy`, of `SCORES`.
+        disagreement: see `disagreement`, between the opinions of the line.
+        entropy: see `entropy`, of the score maps among them.
         unfilled: see `unfilled`, of the final labels: that of the worst box.
         boxes: the same of each box, in the order of the catalogue.
     """
@@ -47,16 +41,23 @@ class Doubt:
 
 
 def final_layer(catalogue: Catalogue) -> Layer:
-    """The final labels of a revision.
+    """The labels that dvc.yaml calls final; of the first line that has some.
 
     Raises:
-        InputError: it has none.
+        InputError: the revision has none.
     """
-    for name in FINAL:
-        layer = _layer(catalogue, name, Kind.LABELS)
-        if layer is not None:
-            return layer
-    raise InputError(f"{catalogue.revision.name}: has no final labels, neither of {FINAL}")
+    found = catalogue.labelled("final", Kind.LABELS)
+    if not found:
+        raise InputError(f"{catalogue.revision.name}: has no final labels")
+    return found[0]
+
+
+def opinions(catalogue: Catalogue, kind: Kind) -> list[Layer]:
+    """The layers of the line of the final labels that dvc.yaml declares to be opinions."""
+    final = catalogue.labelled("final", Kind.LABELS)
+    line = final[0].output.line if final else ""
+    found = catalogue.labelled("opinion", kind)
+    return [layer for layer in found if layer.output.line in (line, "") or not line]
 
 
 def doubt(catalogue: Catalogue, image_id: str) -> Doubt:
@@ -80,7 +81,7 @@ def doubt_of_files(
 
     Args:
         image_id: of the image.
-        sources: label maps of `SOURCES`, as many as there are.
+        sources: label maps to hold against one another, as many as there are.
         scores: a score map.
         final: the final label map.
         boxes: of the image.
@@ -199,9 +200,9 @@ _Evidence = tuple[str, list[Path], Path | None, Path | None, tuple[Box, ...]]
 
 def _evidence(catalogue: Catalogue, image_ids: Iterable[str]) -> list[_Evidence]:
     """The arguments of `doubt_of_files` for each image."""
-    sources = [_layer(catalogue, name, Kind.LABELS) for name in SOURCES]
-    scores = _layer(catalogue, SCORES, Kind.SCORES)
-    final = next(filter(None, (_layer(catalogue, name, Kind.LABELS) for name in FINAL)), None)
+    sources = opinions(catalogue, Kind.LABELS)
+    scores = next(iter(opinions(catalogue, Kind.SCORES)), None)
+    final = next(iter(catalogue.labelled("final", Kind.LABELS)), None)
 
     def place(layer: Layer | None, image_id: str) -> Path | None:
         return None if layer is None else catalogue.place(layer, image_id)
@@ -213,14 +214,6 @@ def _evidence(catalogue: Catalogue, image_ids: Iterable[str]) -> list[_Evidence]
         boxes = catalogue.boxes.get(image_id, ())
         found.append((image_id, maps, place(scores, image_id), place(final, image_id), boxes))
     return found
-
-
-def _layer(catalogue: Catalogue, name: str, kind: Kind) -> Layer | None:
-    try:
-        layer = catalogue.layer(name)
-    except InputError:
-        return None
-    return layer if layer.kind is kind else None
 
 
 def _bar(found: Iterable[Doubt], total: int) -> Iterable[Doubt]:

@@ -1,14 +1,16 @@
-"""What a flow run leaves in Prefect's UI: the ladder as a table, a strip of pictures per source."""
+"""What a flow run leaves in Prefect's UI: the ladders as tables, pictures of every source."""
 
-import shlex
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from pipelines.graph.declared import declared_outputs
 from pipelines.graph.plan import Plan
-from pipelines.look.measures import shown_columns, workspace_ladder
+from pipelines.graph.revisions import read_revision
+from pipelines.look.measures import measures, shown_columns, workspace_ladders
 from stages.engine.command import read_params_file
 from stages.engine.errors import InputError
 from stages.io.data_set import ImageFile, images_of_split
@@ -22,30 +24,38 @@ PICTURES, SIDE = 5, 160
 
 def publish(root: Path, plan: Plan) -> None:
     """Show what there is; a stage that was not made has no pictures."""
-    rows = workspace_ladder(root, plan.by_name)
-    if rows:
+    for line, rows in workspace_ladders(root, plan.by_name).items():
         columns = shown_columns(rows)
         table = [
             {"source": name} | {title: numbers.get(key) for key, title in columns.items()}
             for name, numbers in rows
         ]
-        create_table_artifact(table, key="ladder", description="Label sources, percent")
-    for name, folder in label_folders(plan).items():
+        create_table_artifact(
+            table, key=_key("ladder", line), description=f"Label sources of {line}, percent"
+        )
+    for name, folder in label_folders(root, plan).items():
         strip = picture_strip(root, folder)
         if strip is not None:
             text = f"# {name}\n\n{folder}\n\n![{name}]({data_uri(strip, 70)})"
-            create_markdown_artifact(text, key=f"labels-{name.replace('_', '-')}")
+            create_markdown_artifact(text, key=_key("labels", name))
 
 
-def label_folders(plan: Plan) -> dict[str, Path]:
-    """The folder of label maps that each labels_eval stage of the plan measures."""
-    folders = {}
-    for step in plan.steps:
-        stage, _, name = step.name.partition("@")
-        words = shlex.split(step.command)
-        if stage == "labels_eval" and "--labels" in words:
-            folders[name] = Path(words[words.index("--labels") + 1])
-    return folders
+def label_folders(root: Path, plan: Plan) -> dict[str, Path]:
+    """The folders of label maps that the plan's stages measure, by the name on the ladder."""
+    try:
+        declared = declared_outputs(root, read_revision(root))
+    except InputError:  # nothing was ever made
+        return {}
+    return {
+        output.source: Path(str(output.meta["labels"]))
+        for output in measures(declared)
+        if output.stage in plan.by_name
+    }
+
+
+def _key(*words: str) -> str:
+    """As Prefect wants it: small letters, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
 
 
 def picture_strip(root: Path, folder: Path) -> RGB | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.graph.params import check_params
-from pipelines.graph.plan import Plan, State, make_plan
+from pipelines.graph.plan import Plan, State, make_plan, resolve_targets
 from pipelines.graph.result import Outcome, Result
 from pipelines.run.disk import lacking_room
 from pipelines.run.progress import showing_bars
@@ -68,7 +68,8 @@ def rebuild(
 
     Raises:
         InputError: a target, dvc.yaml, dvc.lock, params.yaml or a variable is wrong, another run
-            holds the workspace, or its disk is too full.
+            holds the workspace, its disk is too full, or all that was asked for needs what is
+            not there, such as labels of a kind that the data set does not have.
     """
     began = time.monotonic()
     with holding_workspace(root, wait=wait):
@@ -76,7 +77,9 @@ def rebuild(
         check_params(root)
         limits = default_limits(jobs)
         whole = make_plan(root, targets)
+        asked = resolve_targets(targets, list(whole.by_name)) if targets else []
         left_out = {step.name: step.reason for step in whole.steps if step.state is State.LEFT_OUT}
+        _refuse_of_no_use(asked, left_out)
         plan = whole.without(left_out)
         if not plan.pending:
             print_left_out(left_out)
@@ -97,6 +100,14 @@ def rebuild(
         }
         plan = whole.without(left_out)
         publish(plan)
+    if not any(result.outcome is Outcome.FAILED for result in results.values()):
+        _refuse_of_no_use(asked, left_out)
     print_left_out(left_out)
     print_summary(root, plan, results, time.monotonic() - began, resume)
     return Rebuilt(plan, results)
+
+
+def _refuse_of_no_use(asked: Sequence[str], left_out: Mapping[str, str]) -> None:
+    if asked and left_out.keys() >= set(asked):
+        reasons = ", ".join(dict.fromkeys(left_out[name] for name in asked))
+        raise InputError(f"{', '.join(asked)}: cannot be made, as {reasons}")

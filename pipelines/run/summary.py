@@ -12,7 +12,7 @@ from rich.text import Text
 from pipelines.graph.journal import last_seconds
 from pipelines.graph.plan import Plan, State
 from pipelines.graph.result import Outcome, Result
-from pipelines.look.measures import ladder_table, shown_columns, workspace_ladder
+from pipelines.look.measures import ladder_table, shown_columns, workspace_ladders
 from pipelines.run.disk import full_disk, lacking_room
 from pipelines.run.progress import running_stages
 from pipelines.run.runner import LOGS
@@ -97,9 +97,9 @@ def print_left_out(reasons: Mapping[str, str]) -> None:
 
 def print_made(root: Path, plan: Plan) -> None:
     """The ladder, as far as it was measured, and where the last stages of the plan have written."""
-    rows = workspace_ladder(root, plan.by_name)
-    if shown_columns(rows):
-        Console().print(ladder_table(rows))
+    for line, rows in workspace_ladders(root, plan.by_name).items():
+        if shown_columns(rows):
+            Console().print(ladder_table(line, rows))
     for stage, paths in final_outs(plan).items():
         there = [path for path in paths if (root / path).exists()]
         if there:

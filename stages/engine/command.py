@@ -8,9 +8,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -129,9 +129,11 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     """Run a stage from the command line: `if __name__ == "__main__": run(stage)`.
 
     The stage's first argument is its Params dataclass, filled from the params.yaml section of the
-    stage's name; every other argument is a `Path`, `str` or `int` and becomes a required option
-    (`dataset_root` is `--dataset-root`), or an optional one where it has a default. A path given as
-    `@section.key` is the one that params.yaml holds there: so no shell ever sees its text.
+    stage's name; every other argument is a `Path`, `str`, `int` or `Literal` and becomes a required
+    option (`dataset_root` is `--dataset-root`), or an optional one where it has a default; or it is
+    a dataclass of such fields, whose first one is the option of the argument's name, the others
+    options of their own (`data: Dataset` is `--data` and `--root`). A path given as `@section.key`
+    is the one that params.yaml holds there: so no shell ever sees its text.
     An InputError, and what the machine refuses, becomes one line on stderr and exit code 1, and so
     does an input, the section or the code that changed before the stage ended: DVC, which hashes
     them afterwards, would record the outputs as made from what they are then.
@@ -146,15 +148,15 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     )
     names = list(inspect.signature(stage).parameters.values())
     for argument in names[1:]:
-        required = argument.default is inspect.Parameter.empty
-        kind = hints[argument.name]
-        scalar = next(t for t in (Path, int, str) if kind is t or kind == (t | None))
-        parser.add_argument(
-            "--" + argument.name.replace("_", "-"),
-            type=scalar,
-            required=required,
-            default=None if required else argument.default,
-        )
+        for option, kind, default in _options(argument, hints[argument.name]):
+            required = default is inspect.Parameter.empty
+            parser.add_argument(
+                "--" + option.replace("_", "-"),
+                type=next((t for t in (Path, int, str) if kind is t or kind == (t | None)), str),
+                choices=get_args(kind) if get_origin(kind) is Literal else None,
+                required=required,
+                default=None if required else default,
+            )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="numbers")
     arguments = vars(parser.parse_args(argv))
     params_file: Path = arguments.pop("params")
@@ -167,7 +169,10 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         keys = [str(value)[1:] for value in arguments.values() if str(value).startswith("@")]
         values = [(str(params_file), key, _value_at(sections, key)) for key in (name, *keys)]
         named: Sequence[Path] = getattr(params, "files", ())  # by a number, as pretrained weights
-        arguments = _look_up_paths(arguments, sections, params_file)
+        found = _look_up_paths(arguments, sections, params_file)
+        arguments = {
+            argument.name: _given(argument, hints[argument.name], found) for argument in names[1:]
+        }
         with announced(name):
             inputs = _look_at_inputs(stage, arguments, values, named)
             stage(params, **arguments)
@@ -182,6 +187,29 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         raise SystemExit(1) from error
 
 
+def _options(argument: inspect.Parameter, kind: Any) -> Iterator[tuple[str, Any, object]]:
+    """Name, type and default of each option that gives an argument; `Parameter.empty`: none."""
+    if not dataclasses.is_dataclass(kind):
+        yield argument.name, kind, argument.default
+        return
+    types = get_type_hints(kind)
+    for name, field in zip(_names(argument, kind), dataclasses.fields(kind), strict=True):
+        missing = field.default is dataclasses.MISSING
+        yield name, types[field.name], inspect.Parameter.empty if missing else field.default
+
+
+def _given(argument: inspect.Parameter, kind: Any, options: Mapping[str, Any]) -> Any:
+    """The value of an argument, from those of its options."""
+    if not dataclasses.is_dataclass(kind):
+        return options[argument.name]
+    build: Callable[..., Any] = kind  # type: ignore[assignment]
+    return build(*(options[name] for name in _names(argument, kind)))
+
+
+def _names(argument: inspect.Parameter, kind: Any) -> list[str]:
+    return [argument.name, *(field.name for field in dataclasses.fields(kind)[1:])]
+
+
 def _look_at_inputs(
     stage: Callable[..., None],
     arguments: Mapping[str, object],
@@ -190,16 +218,15 @@ def _look_at_inputs(
 ) -> Inputs:
     """What the stage reads: the paths of its command line, its numbers, what they name, its code.
 
-    Not the photographs below `root` where the stage has the table `images`: that declares each by
-    its hash, which stages.io.photographs compares whenever one is read. After one that was replaced
-    later than it was read, the next run begins with the dataset stage.
+    Of a dataclass among the arguments, what its `files` names.
     """
     places = list(named)
     for name, path in arguments.items():
-        is_declared_by_hash = name == "root" and "images" in arguments
-        if isinstance(path, Path) and name != "out" and not is_declared_by_hash:
+        if isinstance(path, Path) and name != "out":
             beside = path.parent.glob(f"{path.stem}.*") if path.suffix else ()
             places += {path, *beside}  # weights.pt has a .json
+        elif dataclasses.is_dataclass(path):
+            places += getattr(path, "files", ())
     code = _code_of(stage.__name__)
     edited = [str(path) for path in code if is_edited_since_start(path)]
     if edited:

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -28,22 +28,27 @@ from stages.engine.files import write_bytes
 from stages.engine.memo import Memo, Outcome, files_of, keep_outcome, look_of, read_outcome
 from stages.engine.progress import counted
 
-
-class Item(Protocol):
-    """One image's work: a frozen dataclass that holds all its function reads.
-
-    Fields are plain values, tuples, nested dataclasses (the stage's params too) and paths of the
-    files read; nothing else may influence the result (stages.engine.memo).
-    """
-
-    @property
-    def image_id(self) -> str:
-        """Which image; for messages."""
-
-
-ItemT = TypeVar("ItemT", bound=Item)
+#: One image's work: a frozen dataclass that holds all its function reads. Fields are plain values,
+#: tuples, nested dataclasses (the stage's params too) and paths of the files read; nothing else may
+#: influence the result (stages.engine.memo), so the image's id is one where files are named by it.
+ItemT = TypeVar("ItemT")
 WorkT = TypeVar("WorkT")
 ResultT = TypeVar("ResultT")
+
+
+class Work(NamedTuple, Generic[ItemT]):
+    """An image that is to be computed.
+
+    Attributes:
+        image_id: which, for messages.
+        item: all that its outcome depends on.
+        place: where the outcome will be kept.
+    """
+
+    image_id: str
+    item: ItemT
+    place: Path
+
 
 #: How many processes compute the images.
 WORKERS = "SEEDMASK_WORKERS"
@@ -69,7 +74,7 @@ def usable_cores() -> int:
 
 def map_images(
     function: Callable[[ItemT], Outcome],
-    items: Sequence[ItemT],
+    items: Mapping[str, ItemT],
     out: Path,
     *,
     stage: str,
@@ -83,7 +88,7 @@ def map_images(
 
     Args:
         function: pure and picklable (a module's own function); seeds itself from its item.
-        items: one per image.
+        items: one per image, by its id.
         out: the stage's output folder.
         stage: the stage's name, for the memo store.
         workers: processes; 1 stays in this one. None is SEEDMASK_WORKERS, else one per core
@@ -102,8 +107,9 @@ def map_images(
     share = read_share(VERIFY)
     if share:
         chosen = _sample(memo, items, share)
-        differ = _each(partial(_differs, function, memo), chosen, workers, stage, 0)
-        different = [item.image_id for item, differs in zip(chosen, differ, strict=True) if differs]
+        sample = [items[image_id] for image_id in chosen]
+        differ = _each(partial(_differs, function, memo), sample, workers, stage, 0)
+        different = [image_id for image_id, differs in zip(chosen, differ, strict=True) if differs]
         print(f"{stage}: {len(chosen)} kept results computed again, {len(different)} differ")
         for image_id in different:
             print(f"{stage}: {image_id} differs")
@@ -111,11 +117,11 @@ def map_images(
     out.mkdir(parents=True, exist_ok=True)
     # Kept outcomes are looked up here, so that no process starts when little or nothing is missing.
     with ThreadPoolExecutor(workers or default_workers()) as pool:
-        paths = pool.map(memo.path, items)  # which reads what the items hold
+        paths = pool.map(memo.path, items.values())  # which reads what the items hold
         places = list(counted(paths, stage, "images looked up", total=len(items)))
         kept = list(pool.map(partial(_restore, out), places))
-    known = zip(items, places, kept, strict=True)
-    missing = [(item, place) for item, place, stats in known if stats is None]
+    known = zip(items.items(), places, kept, strict=True)
+    missing = [Work(*entry, place) for entry, place, stats in known if stats is None]
     found = len(items) - len(missing)
     if found:
         print(f"{stage}: {found} of {len(items)} images kept from earlier runs", file=sys.stderr)
@@ -229,25 +235,25 @@ def _restore(out: Path, place: Path) -> Mapping[str, float] | None:
 
 
 def _compute_and_write(
-    function: Callable[[ItemT], Outcome], memo: Memo, out: Path, work: tuple[ItemT, Path]
+    function: Callable[[ItemT], Outcome], memo: Memo, out: Path, work: Work[ItemT]
 ) -> Mapping[str, float]:
     outcome = _compute(function, memo, work)
     _write(outcome, out)
     return outcome.stats
 
 
-def _compute(function: Callable[[ItemT], Outcome], memo: Memo, work: tuple[ItemT, Path]) -> Outcome:
+def _compute(function: Callable[[ItemT], Outcome], memo: Memo, work: Work[ItemT]) -> Outcome:
     """The outcome of an item, which is kept at its place.
 
     Raises:
         InputError: a file of the item, or the stage's code, is not what the place was made from.
     """
-    item, place = work
+    image_id, item, place = work
     before = {path: look_of(path) for path in files_of(item)}
     try:
         outcome = function(item)
     except Exception as error:
-        error.add_note(f"while working on image {item.image_id}")
+        error.add_note(f"while working on image {image_id}")
         raise
     # The content first made the place and was read later; what was put back meanwhile shows in
     # its look alone.
@@ -255,7 +261,7 @@ def _compute(function: Callable[[ItemT], Outcome], memo: Memo, work: tuple[ItemT
     if changed or memo.path(item) != place:
         what = ", ".join(map(str, changed)) or "a file it is made from"
         raise InputError(
-            f"image {item.image_id}: {what} changed while the stage ran; run it again (what is "
+            f"image {image_id}: {what} changed while the stage ran; run it again (what is "
             "done stays done)"
         )
     if not memo.has_same_code():
@@ -269,13 +275,11 @@ def _write(outcome: Outcome, out: Path) -> None:
         write_bytes(out / name, content)
 
 
-def _sample(memo: Memo, items: Sequence[ItemT], share: float) -> list[ItemT]:
-    """That share, and at least one, of the items whose outcome is kept; the same in every run."""
-    paths = [(memo.path(item), item) for item in items]
-    kept = sorted(
-        ((path.name, item) for path, item in paths if path.is_file()), key=lambda pair: pair[0]
-    )
-    return [item for _, item in kept[: math.ceil(share * len(kept))]]
+def _sample(memo: Memo, items: Mapping[str, ItemT], share: float) -> list[str]:
+    """That share, and at least one, of the images whose outcome is kept; the same in every run."""
+    paths = ((memo.path(item), image_id) for image_id, item in items.items())
+    kept = sorted((path.name, image_id) for path, image_id in paths if path.is_file())
+    return [image_id for _, image_id in kept[: math.ceil(share * len(kept))]]
 
 
 def _differs(function: Callable[[ItemT], Outcome], memo: Memo, item: ItemT) -> bool:

@@ -48,9 +48,7 @@ def read_correction(path: Path, size: tuple[int, int], categories: Collection[in
         InputError: unreadable, in colours, of another size, with another palette (then a program
             has renumbered the values), or with a value that is none of those.
     """
-    labels = read_label_map(path)
-    if labels.shape != size:
-        raise InputError(f"{path}: size {labels.shape}; expected {size} of its image")
+    labels = read_label_map(path, size)
     values = [int(value) for value in np.unique(labels)]
     _check_colours(path, values)
     for value in values:

@@ -1,13 +1,20 @@
-"""The images and boxes of a data set as plain values, ready to be fields of a map_images item."""
+"""The data set as the stage `dataset` leaves it: tables read as plain values.
+
+They are ready to be fields of a map_images item.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from stages.engine.errors import InputError
 from stages.io.photographs import RGB, read_image
-from stages.io.tables import IMAGES, INSTANCES, TAGS, read_rows
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, read_rows
+
+BACKGROUND = "background"
+Split = Literal["train", "val"]
+Table = Literal["images", "instances", "tags", "categories"]
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,97 @@ class Box:
         return self.x0, self.y0, self.x1, self.y1
 
 
-def images_of_split(images: Path, root: Path, split: Literal["train", "val"]) -> list[ImageFile]:
+@dataclass(frozen=True)
+class Crowd:
+    """One crowd of instances.parquet: its box in pixels, 0-based, half open, and its outline.
+
+    Attributes:
+        corners: (x0, y0, x1, y1).
+        mask: COCO compressed RLE; None where only the box is known.
+    """
+
+    corners: tuple[float, float, float, float]
+    mask: str | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The folder that the stage `dataset` wrote; each table is read when it is asked for.
+
+    Every method raises InputError where its table is missing or unreadable.
+
+    Attributes:
+        folder: of the tables.
+        root: of the photographs; a stage that opens none is given none.
+    """
+
+    folder: Path
+    root: Path = Path()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that is watched while a stage runs: the tables, of which it may read some.
+
+        Not the photographs: images.parquet declares each by its hash, which
+        stages.io.photographs compares whenever one is read. After one that was replaced later than
+        it was read, the next run begins with the dataset stage.
+        """
+        return tuple(map(self.table, get_args(Table)))
+
+    def table(self, name: Table) -> Path:
+        """The file of a table."""
+        return self.folder / f"{name}.parquet"
+
+    def images(self, split: Split) -> list[ImageFile]:
+        """The images of one split, in the order of the table.
+
+        A data set may have no validation images; without training images there is an InputError.
+        """
+        return images_of_split(self.table("images"), self.root, split)
+
+    def labelled_images(self, split: Split, folder: Path) -> list[ImageFile]:
+        """`images`, each of which has something in `folder`.
+
+        None where an empty folder says that no network was there to label validation images.
+        """
+        is_empty = split == "val" and folder.is_dir() and not any(folder.iterdir())
+        return [] if is_empty else self.images(split)
+
+    def boxes(self) -> dict[str, tuple[Box, ...]]:
+        """The boxes of every image that has any, without masks; crowd regions are left out."""
+        return boxes_by_image(self.table("instances"))
+
+    def numbered_boxes(self) -> dict[str, tuple[tuple[int, Box], ...]]:
+        """The same, each with its instance_id before it."""
+        return numbered_boxes_by_image(self.table("instances"))
+
+    def crowds(self) -> dict[str, tuple[Crowd, ...]]:
+        """The crowds of every image that has any."""
+        return crowds_by_image(self.table("instances"))
+
+    def tags(self) -> dict[str, tuple[int, ...]]:
+        """The categories present in every image that has any, ascending."""
+        return tags_by_image(self.table("tags"))
+
+    def categories(self) -> dict[int, str]:
+        """Name by label value, in the order of the table; without the background."""
+        return {
+            row["category"]: row["name"] for row in read_rows(self.table("categories"), CATEGORIES)
+        }
+
+    def class_names(self) -> dict[int, str]:
+        """Name by label value, ascending, with 0 = background."""
+        return read_class_names(self.table("categories"))
+
+
+def images_of_split(images: Path, root: Path, split: Split) -> list[ImageFile]:
     """The images of one split, in the order of the table.
 
     Raises:
-        InputError: unreadable table, or no image in the split.
+        InputError: unreadable table, or no image in split train.
     """
     rows = [row for row in read_rows(images, IMAGES) if row["split"] == split]
-    if not rows:
+    if not rows and split == "train":
         raise InputError(f"{images}: no image in split {split!r}")
     return [
         ImageFile(row["image_id"], root / row["file"], row["md5"], row["width"], row["height"])
@@ -91,3 +181,20 @@ def tags_by_image(tags: Path) -> dict[str, tuple[int, ...]]:
     for row in read_rows(tags, TAGS):
         found[row["image_id"]].add(row["category"])
     return {image_id: tuple(sorted(categories)) for image_id, categories in found.items()}
+
+
+def crowds_by_image(instances: Path) -> dict[str, tuple[Crowd, ...]]:
+    """The crowds of every image that has any."""
+    crowds: dict[str, list[Crowd]] = defaultdict(list)
+    for row in read_rows(instances, INSTANCES):
+        if row["is_crowd"]:
+            corners = row["x0"], row["y0"], row["x1"], row["y1"]
+            crowds[row["image_id"]].append(Crowd(corners, row["mask"]))
+    return {image_id: tuple(found) for image_id, found in crowds.items()}
+
+
+def read_class_names(categories: Path) -> dict[int, str]:
+    """Name by label value, ascending, with 0 = background."""
+    rows = read_rows(categories, CATEGORIES)
+    names = {row["category"]: row["name"] for row in rows}
+    return {0: BACKGROUND} | {label: names[label] for label in sorted(names)}

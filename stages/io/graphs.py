@@ -18,7 +18,7 @@ from stages.engine.errors import InputError
 
 @dataclass(frozen=True)
 class Graph:
-    """The graph of one image (A2GNN eq. 8, 14, 15).
+    """The graph of one image.
 
     Attributes:
         features: float16 [N, D] node features; rows sum to 1 (eq. 15) unless all zero.

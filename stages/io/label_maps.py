@@ -10,10 +10,10 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as coco_mask
 
+from models.ops.labels import UNKNOWN as UNKNOWN  # for pipelines too, which know no models
 from stages.engine.errors import InputError
 from stages.io.user_files import read_user_bytes
 
-UNKNOWN = 255
 LabelMap = npt.NDArray[np.uint8]
 
 
@@ -41,11 +41,16 @@ def encode_label_map(labels: LabelMap) -> bytes:
     return buffer.getvalue()
 
 
-def read_label_map(path: Path) -> LabelMap:
+def read_label_map(path: Path, size: tuple[int, int] | None = None) -> LabelMap:
     """Read a palette or grey PNG as uint8 [H, W] of label values.
 
+    Args:
+        path: the file.
+        size: (H, W) of its image, which it must have; None: any.
+
     Raises:
-        InputError: missing, unreadable, or an image with colours instead of label values.
+        InputError: missing, unreadable, of another size, or an image with colours instead of label
+            values.
     """
     if not path.exists():
         raise InputError(f"{path}: no such label map")
@@ -60,6 +65,8 @@ def read_label_map(path: Path) -> LabelMap:
         raise InputError(f"{path}: not a readable PNG: {reason}") from error
     if mode not in ("P", "L"):
         raise InputError(f"{path}: mode {mode}; expected a palette or grey PNG")
+    if size is not None and labels.shape != size:
+        raise InputError(f"{path}: size {labels.shape}; expected {size} of its image")
     return labels
 
 

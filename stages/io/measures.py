@@ -11,9 +11,6 @@ import pyarrow as pa
 from models.metrics import ConfusionMatrix
 from stages.engine.errors import InputError
 from stages.io.label_maps import UNKNOWN, LabelMap, read_label_map
-from stages.io.tables import CATEGORIES, read_rows
-
-BACKGROUND = "background"
 
 #: One row per measured image, all in percent: miou over the classes that its truth holds (null when
 #: none of its pixels is known), and iou of each of those classes, in the order of `categories`.
@@ -32,13 +29,6 @@ IMAGE_SCORES = pa.schema(
 def percent(share: float) -> float | None:
     """A share as a percentage with two decimals; None for NaN, which JSON does not know."""
     return None if math.isnan(share) else round(100 * float(share), 2)
-
-
-def read_class_names(categories: Path) -> dict[int, str]:
-    """Name by label value, ascending, with 0 = background."""
-    rows = read_rows(categories, CATEGORIES)
-    names = {row["category"]: row["name"] for row in rows}
-    return {0: BACKGROUND} | {label: names[label] for label in sorted(names)}
 
 
 def labels_of(classes: Sequence[str], names: Mapping[int, str], where: str) -> list[int]:

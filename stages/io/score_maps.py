@@ -1,7 +1,6 @@
 """Score maps: one <image_id>.npz per image, no pickle.
 
-A score map covers its image with a grid of square cells of `stride` pixels; cell (i, j) is centred
-on pixel ((i + 0.5) * stride - 0.5, (j + 0.5) * stride - 0.5). stride 1 is one score per pixel.
+A score map covers its image with the cells of models/ops/grid.py; stride 1 is one score per pixel.
 """
 
 import io
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.ops.grid import grid_size
 from stages.engine.errors import InputError
 
 
@@ -33,8 +33,7 @@ class ScoreMap:
     stride: int
 
     def __post_init__(self) -> None:
-        rows, columns = (-(-side // self.stride) for side in self.size)
-        expected = (len(self.classes), rows, columns)
+        expected = (len(self.classes), *grid_size(self.size, self.stride))
         if self.scores.shape != expected:
             raise ValueError(f"scores: expected shape {expected}, got {self.scores.shape}")
 
@@ -52,12 +51,23 @@ def encode_score_map(score_map: ScoreMap) -> bytes:
     return buffer.getvalue()
 
 
-def read_score_map(path: Path) -> ScoreMap:
+def read_score_map(path: Path, size: tuple[int, int] | None = None) -> ScoreMap:
     """Read what `encode_score_map` wrote.
 
+    Args:
+        path: the file.
+        size: (H, W) of its image, which it must have; None: any.
+
     Raises:
-        InputError: missing or unreadable file, or a missing array.
+        InputError: missing or unreadable file, a missing array, or of another size.
     """
+    found = _read(path)
+    if size is not None and found.size != size:
+        raise InputError(f"{path}: size {found.size}; expected {size} of its image")
+    return found
+
+
+def _read(path: Path) -> ScoreMap:
     try:
         # opened here, because np.load leaves a broken archive open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

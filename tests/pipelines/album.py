@@ -67,6 +67,7 @@ def make_album(root: Path) -> tuple[MadeRepository, list[str]]:
                 {"data/crf_refine/a2gnn": labels},
                 ["data/graph_build/graphs"],
                 {"crf_refine.iterations": 10 - revision, "crf_refine.xy": 0.5},
+                labels=["final"],
             ),
             "labels_eval@a2gnn_crf": Made(
                 {
@@ -74,6 +75,7 @@ def make_album(root: Path) -> tuple[MadeRepository, list[str]]:
                     % (80 - revision)
                 },
                 ["data/crf_refine/a2gnn"],
+                meta={"line": "masks", "labels": "data/crf_refine/a2gnn"},
             ),
             "train": Made(
                 {

@@ -50,15 +50,18 @@ stages:
     params: [dataset]
     outs:
       - data/dataset/images.parquet
-      - data/dataset/instances.parquet
+      - data/dataset/instances.parquet: {type: instances}
       - data/dataset/categories.parquet
-      - data/dataset/ground_truth
+      - data/dataset/ground_truth: {labels: [truth], meta: {folders: {semantic: label_maps}}}
   walk_label:
     desc: walk a while
     cmd: mkdir -p data/walk_label && cp -r source/walk-${walk_label.steps}/. data/walk_label
     deps: [data/dataset/images.parquet, source/walk.py]
     params: [walk_label]
-    outs: [data/walk_label/labels, data/walk_label/maps, data/walk_label/graphs]
+    outs:
+      - data/walk_label/labels: {type: label_maps}
+      - data/walk_label/maps: {type: score_maps}
+      - data/walk_label/graphs: {type: graphs}
     metrics: [data/walk_label/metrics.json: {cache: false}]
   crf_refine:
     foreach: [walk]
@@ -66,25 +69,28 @@ stages:
       desc: refine
       cmd: mkdir -p data/crf_refine && cp -r data/walk_label/labels data/crf_refine/${item}
       deps: [data/walk_label/labels]
-      outs: ["data/crf_refine/${item}"]
+      outs: ["data/crf_refine/${item}": {type: label_maps, labels: [final]}]
   instances_split:
     cmd: mkdir -p data/instances_split && cp source/dataset/instances.parquet data/instances_split/
     deps: [source/dataset/instances.parquet]
-    outs: [data/instances_split/instances.parquet]
+    outs: [data/instances_split/instances.parquet: {type: instances}]
   labels_eval:
-    foreach: {walk: 1, crf: 2}
+    foreach:
+      walk: {line: masks, labels: data/walk_label/labels, file: 1}
+      crf: {line: masks, labels: data/crf_refine/walk, file: 2}
     do:
       cmd: >-
         mkdir -p data/labels_eval &&
-        cp source/miou-${walk_label.steps}-${item}.json data/labels_eval/${key}.json
+        cp source/miou-${walk_label.steps}-${item.file}.json data/labels_eval/${key}.json
       deps: [data/crf_refine/walk]
       metrics: ["data/labels_eval/${key}.json": {cache: false}]
   deeplab_eval:
-    foreach: [walk]
+    foreach:
+      walk: {line: masks, labels: none, source: deeplab on walk}
     do:
-      cmd: mkdir -p data/deeplab_eval && cp source/deeplab.json data/deeplab_eval/${item}.json
+      cmd: mkdir -p data/deeplab_eval && cp source/deeplab.json data/deeplab_eval/${key}.json
       deps: [source/deeplab.json]
-      metrics: ["data/deeplab_eval/${item}.json": {cache: false}]
+      metrics: ["data/deeplab_eval/${key}.json": {cache: false}]
 """
 
 

@@ -28,6 +28,8 @@ class Made:
     deps: Sequence[str] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     command: str = "true"
+    labels: Sequence[str] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 class MadeRepository:
@@ -109,12 +111,13 @@ class MadeRepository:
                 "desc": f"what {group} does",
                 "cmd": made.command,
                 "deps": list(made.deps),
-                "outs": list(made.outs),
+                "outs": [{path: _notes(path, made)} for path in made.outs],
             }
             if member:
-                graph.setdefault(group, {"foreach": {}, "do": {"cmd": "true"}})["foreach"][
-                    member
-                ] = {}
+                each = graph.setdefault(group, {"foreach": {}, "do": {**entry, "outs": []}})
+                each["foreach"][member] = {}
+                if len(each["foreach"]) == 1:
+                    each["do"]["outs"] = _of_each(member, entry["outs"])
             else:
                 graph[group] = entry
         yaml.dump({"stages": graph}, self.root / "dvc.yaml")
@@ -125,6 +128,21 @@ class MadeRepository:
         self.git("add", "-A")
         self.git("commit", "-q", "-m", message)
         return self.git("rev-parse", "HEAD")
+
+
+def _notes(path: str, made: Made) -> dict[str, Any]:
+    """What dvc.yaml declares of an output: its type by its name, the rest as given."""
+    types = {"maps": "score_maps", "graphs": "graphs", "instances.parquet": "instances"}
+    name = path.rpartition("/")[2]
+    if name == "ground_truth":
+        return {"labels": ["truth"], "meta": {"folders": {"semantic": "label_maps"}}}
+    kind = "measures" if name.endswith(".json") else types.get(name, "label_maps")
+    return {"type": kind, "labels": list(made.labels), "meta": dict(made.meta)}
+
+
+def _of_each(member: str, outs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outs of one member, for all of them."""
+    return [{path.replace(member, "${key}"): notes for path, notes in out.items()} for out in outs]
 
 
 def dataset_stage(

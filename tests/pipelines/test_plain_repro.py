@@ -18,8 +18,8 @@ BARE = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "DVC_NO_ANALYTICS": "1"
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     root = tmp_path / "clone"
-    wired = ("dvc.yaml", "python", ".dvc/config", ".dvcignore", "presets", "requirements.lock")
-    for name in (*wired, "stages", "models"):
+    wired = ("dvc.yaml", "graph.yaml", "python", "requirements.lock")
+    for name in (*wired, ".dvc/config", ".dvcignore", "presets", "stages", "models"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
         copy(HERE / name, root / name)

@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from stages.engine.files import write_bytes
+from stages.io.data_set import Dataset
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, read_rows, write_table
 
 SIZE = (40, 48)
@@ -34,7 +35,7 @@ def draw(name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     return np.clip(COLOURS[labels] + noise, 0, 255).astype(np.uint8), labels
 
 
-def write_discs(root: Path) -> dict[str, Path]:
+def write_discs(root: Path) -> Dataset:
     """Write photographs and tables below `root`; returns root, images, instances, categories."""
     images: list[dict[str, Any]] = []
     instances: list[dict[str, Any]] = []
@@ -68,12 +69,12 @@ def write_discs(root: Path) -> dict[str, Path]:
                     "score": 1.0,
                 }
             )
-    paths = {name: root / f"{name}.parquet" for name in ("images", "instances", "categories")}
-    write_table(paths["images"], pd.DataFrame(images), IMAGES)
-    write_table(paths["instances"], pd.DataFrame(instances), INSTANCES)
+    data = Dataset(root, root)
+    write_table(data.table("images"), pd.DataFrame(images), IMAGES)
+    write_table(data.table("instances"), pd.DataFrame(instances), INSTANCES)
     names = pd.DataFrame({"category": [1, 2], "name": ["sun", "moon"]})
-    write_table(paths["categories"], names, CATEGORIES)
-    return {"root": root, **paths}
+    write_table(data.table("categories"), names, CATEGORIES)
+    return data
 
 
 def add_crowd(

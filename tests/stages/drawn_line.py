@@ -29,6 +29,7 @@ from stages import (
 from stages.engine import parallel
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.memo import Memo
+from stages.io.data_set import Dataset
 from stages.io.networks import save_network
 from tests.training_set import TrainingSet
 
@@ -112,11 +113,10 @@ class DrawnLine:
         self, out: Path, changes: Mapping[str, Mapping[str, Any]]
     ) -> list[Callable[[], None]]:
         root = self.root / "mine"
-        tables = out / "dataset"
-        images, instances = tables / "images.parquet", tables / "instances.parquet"
+        data = Dataset(out / "dataset", root)
         graphs, maps = out / "graph_build/graphs", out / "a2gnn_label/maps"
 
-        def stage(module: Any, **paths: Path) -> Callable[[], None]:
+        def stage(module: Any, **paths: Any) -> Callable[[], None]:
             name = module.__name__.removeprefix("stages.")
             params = self._params(module, changes.get(name, {}))
             return partial(getattr(module, name), params, out=out / name, **paths)
@@ -125,36 +125,30 @@ class DrawnLine:
             stage(dataset, root=root),
             stage(
                 classifier_infer,
-                root=root,
-                images=images,
-                tags=tables / "tags.parquet",
+                data=data,
                 weights=self.root / "classifier.pt",
             ),
-            stage(grabcut_seeds, root=root, images=images, instances=instances),
+            stage(grabcut_seeds, data=data),
             stage(
                 seeds_fuse,
-                images=images,
-                instances=instances,
+                data=data,
                 cams=out / "classifier_infer/maps",
                 grabcut=out / "grabcut_seeds/labels",
             ),
-            stage(graph_build, root=root, images=images, weights=self.root / "affinity.pt"),
+            stage(graph_build, data=data, weights=self.root / "affinity.pt"),
             stage(
                 walk_label,
-                images=images,
-                instances=instances,
+                data=data,
                 graphs=graphs,
                 seeds=out / "seeds_fuse/fused",
             ),
             stage(
                 a2gnn_label,
-                root=root,
-                images=images,
-                instances=instances,
+                data=data,
                 graphs=graphs,
                 seeds=out / "seeds_fuse/confident",
             ),
-            stage(crf_refine, root=root, images=images, instances=instances, source=maps),
+            stage(crf_refine, data=data, split="train", source=maps),
         ]
 
     def _params(self, module: Any, changes: Mapping[str, Any]) -> Any:

@@ -45,11 +45,10 @@ def _graph(name: str) -> Graph:
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
     written = write_discs(tmp_path)
-    del written["categories"]
     rng = np.random.default_rng(0)
     for name in NAMES:
         write_bytes(tmp_path / "graphs" / f"{name}.npz", encode_graph(_graph(name)))
@@ -57,7 +56,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         labels[rng.random(SIZE) < 0.7] = 255
         write_bytes(tmp_path / "seeds" / f"{name}.png", encode_label_map(labels))
     more = {"graphs": tmp_path / "graphs", "seeds": tmp_path / "seeds", "out": tmp_path / "out"}
-    return written | more
+    return {"data": written, **more}
 
 
 def _bytes(out: Path) -> dict[str, bytes]:
@@ -66,7 +65,7 @@ def _bytes(out: Path) -> dict[str, bytes]:
     }
 
 
-def test_discs_are_labelled_from_a_third_of_their_pixels(paths: dict[str, Path]) -> None:
+def test_discs_are_labelled_from_a_third_of_their_pixels(paths: dict[str, Any]) -> None:
     a2gnn_label(_params(), **paths)
     for name in ("one", "two"):
         true = draw(name)[1]
@@ -87,7 +86,7 @@ def test_discs_are_labelled_from_a_third_of_their_pixels(paths: dict[str, Path])
 
 
 def test_the_result_depends_on_neither_workers_nor_repetition(
-    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paths: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = []
     for run, workers in enumerate(("1", "1", "2")):
@@ -101,7 +100,7 @@ def test_the_result_depends_on_neither_workers_nor_repetition(
     assert results[0] == results[1] == results[2]
 
 
-def test_a_class_stays_inside_its_boxes_only_when_asked_to(paths: dict[str, Path]) -> None:
+def test_a_class_stays_inside_its_boxes_only_when_asked_to(paths: dict[str, Any]) -> None:
     wrong = np.full(SIZE, 255, np.uint8)
     wrong[:, :24] = 1  # seeds of the disc far outside its box
     write_bytes(paths["seeds"] / "one.png", encode_label_map(wrong))
@@ -117,11 +116,11 @@ def test_a_class_stays_inside_its_boxes_only_when_asked_to(paths: dict[str, Path
     np.testing.assert_array_equal(found[True][box], found[False][box])
 
 
-def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path]) -> None:
+def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Any]) -> None:
     small = {"first_epochs": 2, "second_epochs": 2}
     a2gnn_label(_params(**small), **paths)
     before = read_label_map(paths["out"] / "labels" / "one.png")
-    region = add_crowd(paths["instances"], "one", (20, 5, 48, 40))
+    region = add_crowd(paths["data"].table("instances"), "one", (20, 5, 48, 40))
     a2gnn_label(_params(**small), **paths)
     found = read_label_map(paths["out"] / "labels" / "one.png")
     expected = np.where(region & (before == 0), 255, before)  # a class is in its box alone
@@ -129,7 +128,7 @@ def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path]) -> No
     assert (found[region] == 1).any()
 
 
-def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Path]) -> None:
+def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Any]) -> None:
     write_bytes(paths["seeds"] / "one.png", encode_label_map(np.full(SIZE, 1, np.uint8)))
     found = {}
     for margin in (0.0, 0.2):
@@ -141,9 +140,9 @@ def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Path]) -> None:
     assert found[0.2] == (7, 34, 11, 38)
 
 
-def test_unfitting_inputs_are_named(paths: dict[str, Path]) -> None:
+def test_unfitting_inputs_are_named(paths: dict[str, Any]) -> None:
     write_bytes(paths["seeds"] / "two.png", encode_label_map(np.zeros((4, 4), np.uint8)))
-    message = r"two.png: size \(4, 4\); expected \(40, 48\), that of the image"
+    message = r"two.png: size \(4, 4\); expected \(40, 48\) of its image"
     with pytest.raises(InputError, match=message):
         a2gnn_label(_params(first_epochs=1, second_epochs=0), **paths)
     (paths["seeds"] / "one.png").unlink()
@@ -151,7 +150,7 @@ def test_unfitting_inputs_are_named(paths: dict[str, Path]) -> None:
         a2gnn_label(_params(), **paths)
 
 
-def test_a_graph_of_another_image_is_named(paths: dict[str, Path]) -> None:
+def test_a_graph_of_another_image_is_named(paths: dict[str, Any]) -> None:
     other = Graph(
         np.ones((1, 3), np.float16),
         np.ones((1, 1), np.float16),

@@ -17,6 +17,7 @@ from stages.engine.command import parse_section
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.training import Checkpoint
+from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_label_map
 from stages.io.networks import read_spec, save_network
 from stages.io.tables import IMAGES, write_table
@@ -34,7 +35,7 @@ HEAD_ONLY = Params(**(SECTION | {"train_backbone": False, "epochs": 12, "learnin
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     own = partial(Checkpoint, folder=tmp_path / "checkpoints")
     monkeypatch.setattr("stages.affinity_train.Checkpoint", own)
     monkeypatch.setattr("stages.engine.training.TRAINING_THREADS", 1)
@@ -65,8 +66,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     network.backbone(torch.rand(2, 3, 40, 56))  # leaves statistics as training would
     save_network(tmp_path / "weights.pt", network, spec)
     return {
-        "root": tmp_path / "root",
-        "images": tmp_path / "images.parquet",
+        "data": Dataset(tmp_path, tmp_path / "root"),
         "seeds": tmp_path / "seeds",
         "classifier": tmp_path / "weights.pt",
         "out": tmp_path / "out",
@@ -74,7 +74,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("params", [PARAMS, HEAD_ONLY])
-def test_same_inputs_give_the_same_bytes(paths: dict[str, Path], params: Params) -> None:
+def test_same_inputs_give_the_same_bytes(paths: dict[str, Any], params: Params) -> None:
     affinity_train(params, **paths)
     again = paths["out"].with_name("again")
     affinity_train(params, **(paths | {"out": again}))
@@ -90,7 +90,7 @@ def test_same_inputs_give_the_same_bytes(paths: dict[str, Path], params: Params)
     assert (spec.radius, spec.window, spec.backbone) == (2, "disc", "resnet38d")
 
 
-def test_head_alone_learns_and_leaves_the_backbone(paths: dict[str, Path]) -> None:
+def test_head_alone_learns_and_leaves_the_backbone(paths: dict[str, Any]) -> None:
     affinity_train(HEAD_ONLY, **paths)
     before, after = read_weights(paths["classifier"]), read_weights(paths["out"] / "weights.pt")
     for key in before:
@@ -100,7 +100,7 @@ def test_head_alone_learns_and_leaves_the_backbone(paths: dict[str, Path]) -> No
     assert losses.iloc[-1] < 0.9 * losses.iloc[0]
 
 
-def test_backbone_learns_but_not_its_batch_norm(paths: dict[str, Path]) -> None:
+def test_backbone_learns_but_not_its_batch_norm(paths: dict[str, Any]) -> None:
     affinity_train(PARAMS, **paths)
     before, after = read_weights(paths["classifier"]), read_weights(paths["out"] / "weights.pt")
     same = {key: torch.equal(before[key], after[key]) for key in before if key in after}
@@ -112,7 +112,7 @@ def test_backbone_learns_but_not_its_batch_norm(paths: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("change", [{"crop": 96}, {"crop": 16}, {"balance": "psa"}])
 def test_crops_larger_and_smaller_than_the_images_train(
-    paths: dict[str, Path], change: dict[str, object]
+    paths: dict[str, Any], change: dict[str, object]
 ) -> None:
     for train_backbone in (True, False):
         section = SECTION | change | {"train_backbone": train_backbone, "epochs": 1}
@@ -120,36 +120,36 @@ def test_crops_larger_and_smaller_than_the_images_train(
         assert np.isfinite(pd.read_csv(paths["out"] / "curve.csv").to_numpy()).all()
 
 
-def test_seeds_of_another_size_are_refused(paths: dict[str, Path]) -> None:
+def test_seeds_of_another_size_are_refused(paths: dict[str, Any]) -> None:
     path = paths["seeds"] / "b.png"
     write_bytes(path, encode_label_map(np.zeros((4, 5), dtype=np.uint8)))
-    message = r"b\.png: expected size \(40, 56\) of its image, found \(4, 5\)"
+    message = r"b\.png: size \(4, 5\); expected \(40, 56\) of its image"
     with pytest.raises(InputError, match=message):
         affinity_train(PARAMS, **paths)
     assert not paths["out"].exists()
 
 
-def test_seeds_without_any_label_are_refused(paths: dict[str, Path]) -> None:
+def test_seeds_without_any_label_are_refused(paths: dict[str, Any]) -> None:
     for path in paths["seeds"].iterdir():
         write_bytes(path, encode_label_map(np.full((40, 56), 255, dtype=np.uint8)))
     with pytest.raises(InputError, match="seeds: no labelled pixel in 3 label maps"):
         affinity_train(PARAMS, **paths)
 
 
-def test_reduced_needs_one_number_per_tap(paths: dict[str, Path]) -> None:
+def test_reduced_needs_one_number_per_tap(paths: dict[str, Any]) -> None:
     params = Params(**(SECTION | {"reduced": [64, 128]}))
     message = r"affinity_train\.reduced: expected 3 numbers, found \[64, 128\]"
     with pytest.raises(InputError, match=message):
         affinity_train(params, **paths)
 
 
-def test_stride_that_the_backbone_lacks_is_refused(paths: dict[str, Path]) -> None:
+def test_stride_that_the_backbone_lacks_is_refused(paths: dict[str, Any]) -> None:
     params = Params(**(SECTION | {"output_stride": 16}))
     with pytest.raises(InputError, match=r"affinity_train\.output_stride: resnet38d has 8, got 16"):
         affinity_train(params, **paths)
 
 
-def test_stride_is_its_own_whatever_the_classifier_had(paths: dict[str, Path]) -> None:
+def test_stride_is_its_own_whatever_the_classifier_had(paths: dict[str, Any]) -> None:
     spec = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
     save_network(paths["classifier"], spec.build(), spec)
     affinity_train(Params(**(SECTION | {"train_backbone": False, "epochs": 1})), **paths)

@@ -45,7 +45,7 @@ def network() -> CamClassifier:
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("stages.engine.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     found = write_discs(tmp_path)
@@ -53,15 +53,13 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     write_table(tmp_path / "tags.parquet", tags, TAGS)
     save_network(tmp_path / "weights.pt", network(), SPEC)
     return {
-        "root": found["root"],
-        "images": found["images"],
-        "tags": tmp_path / "tags.parquet",
+        "data": found,
         "weights": tmp_path / "weights.pt",
         "out": tmp_path / "out",
     }
 
 
-def test_each_training_image_gets_maps_of_its_tagged_classes(paths: dict[str, Path]) -> None:
+def test_each_training_image_gets_maps_of_its_tagged_classes(paths: dict[str, Any]) -> None:
     classifier_infer(params(), **paths)
     maps = paths["out"] / "maps"
     assert sorted(file.name for file in maps.iterdir()) == ["empty.npz", "one.npz", "two.npz"]
@@ -77,7 +75,7 @@ def test_each_training_image_gets_maps_of_its_tagged_classes(paths: dict[str, Pa
     assert {key: metrics[key] for key in counts} == counts
 
 
-def test_the_maps_follow_what_is_in_the_picture(paths: dict[str, Path]) -> None:
+def test_the_maps_follow_what_is_in_the_picture(paths: dict[str, Any]) -> None:
     classifier_infer(params(stride=1), **paths)
     found = read_score_map(paths["out"] / "maps/one.npz").scores[0].astype(float)
     disc = draw("one")[1] == 1
@@ -88,7 +86,7 @@ def test_the_maps_follow_what_is_in_the_picture(paths: dict[str, Path]) -> None:
 
 
 def test_what_was_computed_once_is_not_computed_again(
-    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifier_infer(params(), **paths)
     monkeypatch.setattr("stages.classifier_infer.multiscale_cams", None)
@@ -100,14 +98,16 @@ def test_what_was_computed_once_is_not_computed_again(
         classifier_infer(params(stride=2), **paths)
 
 
-def test_a_tag_that_the_classifier_does_not_know_is_named(paths: dict[str, Path]) -> None:
-    write_table(paths["tags"], pd.DataFrame({"image_id": ["one"], "category": [7]}), TAGS)
+def test_a_tag_that_the_classifier_does_not_know_is_named(paths: dict[str, Any]) -> None:
+    write_table(
+        paths["data"].table("tags"), pd.DataFrame({"image_id": ["one"], "category": [7]}), TAGS
+    )
     message = r"tags\.parquet: image one: category 7 is none of the classifier's \(1, 2\)"
     with pytest.raises(InputError, match=message):
         classifier_infer(params(), **paths)
 
 
-def test_weights_that_do_not_fit_their_json_are_named(paths: dict[str, Path]) -> None:
+def test_weights_that_do_not_fit_their_json_are_named(paths: dict[str, Any]) -> None:
     beside = paths["weights"].with_suffix(".json")
     content = json.loads(beside.read_text())
     beside.write_text(json.dumps(content | {"width": 0.1}))

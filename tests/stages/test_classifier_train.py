@@ -35,7 +35,7 @@ def params(**changes: object) -> Params:
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     own = partial(Checkpoint, folder=tmp_path / "checkpoints")
     monkeypatch.setattr(stage, "Checkpoint", own)
     monkeypatch.setattr("stages.engine.training.TRAINING_THREADS", 1)
@@ -43,15 +43,12 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     tags = pd.DataFrame({"image_id": ["one", "two", "two", "held"], "category": [1, 1, 2, 2]})
     write_table(tmp_path / "tags.parquet", tags, TAGS)
     return {
-        "root": found["root"],
-        "images": found["images"],
-        "tags": tmp_path / "tags.parquet",
-        "categories": found["categories"],
+        "data": found,
         "out": tmp_path / "out",
     }
 
 
-def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Path]) -> None:
+def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Any]) -> None:
     classifier_train(params(epochs=12), **paths)
     out = paths["out"]
     assert {file.name for file in out.iterdir()} == {
@@ -71,7 +68,7 @@ def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Path]) 
     assert network.class_maps(torch.rand(1, 3, 40, 48)).shape == (1, 2, 5, 6)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(paths: dict[str, Path]) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(paths: dict[str, Any]) -> None:
     contents = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         out = paths["out"] / name
@@ -82,7 +79,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(paths: dict[
 
 
 def test_it_starts_from_the_named_weights_and_keeps_frozen_batch_norm(
-    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paths: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stages.io.pretrained.WEIGHTS_FOLDER", tmp_path)
     source = params_network()
@@ -110,7 +107,7 @@ def params_network() -> CamClassifier:
 
 
 def test_weights_that_do_not_fit_are_named(
-    paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paths: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stages.io.pretrained.WEIGHTS_FOLDER", tmp_path)
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pt")
@@ -121,12 +118,12 @@ def test_weights_that_do_not_fit_are_named(
     assert not paths["out"].exists()
 
 
-def test_a_width_that_the_backbone_cannot_have_is_named(paths: dict[str, Path]) -> None:
+def test_a_width_that_the_backbone_cannot_have_is_named(paths: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"classifier_train\.width: only resnet38d can be scaled"):
         classifier_train(params(backbone="resnet18"), **paths)
 
 
-def test_it_may_be_trained_at_a_coarser_stride_than_it_is_used_at(paths: dict[str, Path]) -> None:
+def test_it_may_be_trained_at_a_coarser_stride_than_it_is_used_at(paths: dict[str, Any]) -> None:
     chosen = params(backbone="mobilenet_v2", width=1.0, training_stride=16, epochs=1, crop=32)
     classifier_train(chosen, **paths)
     weights = paths["out"] / "weights.pt"
@@ -134,8 +131,10 @@ def test_it_may_be_trained_at_a_coarser_stride_than_it_is_used_at(paths: dict[st
     assert network.backbone.output_stride == 8
 
 
-def test_a_tag_without_category_is_named(paths: dict[str, Path]) -> None:
-    write_table(paths["tags"], pd.DataFrame({"image_id": ["one"], "category": [9]}), TAGS)
+def test_a_tag_without_category_is_named(paths: dict[str, Any]) -> None:
+    write_table(
+        paths["data"].table("tags"), pd.DataFrame({"image_id": ["one"], "category": [9]}), TAGS
+    )
     with pytest.raises(InputError, match=r"tags\.parquet: image one: category 9 is not in"):
         classifier_train(params(), **paths)
 

@@ -1,5 +1,6 @@
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,16 @@ TRAIN = ("one", "two", "empty")
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
     written = write_discs(tmp_path)
-    del written["categories"]
-    return written | {"source": tmp_path / "source", "out": tmp_path / "out"}
+    return {
+        "data": written,
+        "split": "train",
+        "source": tmp_path / "source",
+        "out": tmp_path / "out",
+    }
 
 
 def params(**changes: object) -> Params:
@@ -60,7 +65,7 @@ def write_scores(path: Path, name: str) -> None:
     )
 
 
-def test_labels_grow_to_the_edges_of_the_photograph(paths: dict[str, Path]) -> None:
+def test_labels_grow_to_the_edges_of_the_photograph(paths: dict[str, Any]) -> None:
     for name in TRAIN:
         labels = shrunk(name)
         labels[draw(name)[1] != labels] = 255
@@ -76,7 +81,7 @@ def test_labels_grow_to_the_edges_of_the_photograph(paths: dict[str, Path]) -> N
     np.testing.assert_array_equal(read_label_map(paths["out"] / "empty.png"), np.zeros(SIZE))
 
 
-def test_coarse_scores_become_labels_of_every_pixel(paths: dict[str, Path]) -> None:
+def test_coarse_scores_become_labels_of_every_pixel(paths: dict[str, Any]) -> None:
     for name in TRAIN:
         write_scores(paths["source"], name)
     crf_refine(params(), **paths)
@@ -92,7 +97,7 @@ def flat_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.io.data_set.read_image", lambda *_: grey)
 
 
-def write_one(paths: dict[str, Path], scores: np.ndarray, classes: list[int]) -> None:
+def write_one(paths: dict[str, Any], scores: np.ndarray, classes: list[int]) -> None:
     """These scores [C, H, W] for image "one", background for the others."""
     for name in TRAIN:
         found, labels = (scores, classes) if name == "one" else (np.ones((1, *SIZE)), [0])
@@ -101,7 +106,7 @@ def write_one(paths: dict[str, Path], scores: np.ndarray, classes: list[int]) ->
 
 
 def test_where_only_forbidden_classes_are_left_there_is_background(
-    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outside the box the source is sure of the object: the CRF must not hear of it."""
     flat_photographs(monkeypatch)
@@ -116,10 +121,10 @@ def test_where_only_forbidden_classes_are_left_there_is_background(
 
 
 def test_a_crowd_is_unknown_and_no_evidence_for_background(
-    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flat_photographs(monkeypatch)
-    outside = add_crowd(paths["instances"], "one", (0, 0, 48, 40))
+    outside = add_crowd(paths["data"].table("instances"), "one", (0, 0, 48, 40))
     outside[11:30, 15:34] = False
     for name in TRAIN:
         labels = np.full(SIZE, 255 if name == "one" else 0, np.uint8)
@@ -131,7 +136,7 @@ def test_a_crowd_is_unknown_and_no_evidence_for_background(
     assert (found[~outside] == 1).all()
 
 
-def test_a_margin_lets_a_class_out_of_a_tight_box(paths: dict[str, Path]) -> None:
+def test_a_margin_lets_a_class_out_of_a_tight_box(paths: dict[str, Any]) -> None:
     scores = np.ones((2, *SIZE)) * [[[0.1]], [[0.9]]]
     write_one(paths, scores, [0, 1])
     for margin in (0.0, 0.1, 0.25):
@@ -144,7 +149,7 @@ def test_a_margin_lets_a_class_out_of_a_tight_box(paths: dict[str, Path]) -> Non
 
 
 @pytest.mark.parametrize("inside_boxes", [True, False])
-def test_a_class_stays_inside_its_own_boxes(paths: dict[str, Path], inside_boxes: bool) -> None:
+def test_a_class_stays_inside_its_own_boxes(paths: dict[str, Any], inside_boxes: bool) -> None:
     true = draw("two")[1]
     wrong = np.where(true == 1, 2, np.where(true == 2, 1, 0)).astype(np.uint8)
     for name in TRAIN:
@@ -156,7 +161,7 @@ def test_a_class_stays_inside_its_own_boxes(paths: dict[str, Path], inside_boxes
     assert overstepping.any() == (not inside_boxes)
 
 
-def test_without_steps_a_complete_label_map_is_returned_unchanged(paths: dict[str, Path]) -> None:
+def test_without_steps_a_complete_label_map_is_returned_unchanged(paths: dict[str, Any]) -> None:
     for name in TRAIN:
         write_bytes(paths["source"] / f"{name}.png", encode_label_map(draw(name)[1]))
     crf_refine(params(iterations=0), **paths)
@@ -164,13 +169,13 @@ def test_without_steps_a_complete_label_map_is_returned_unchanged(paths: dict[st
         np.testing.assert_array_equal(read_label_map(paths["out"] / f"{name}.png"), draw(name)[1])
 
 
-def test_an_image_without_source_is_named(paths: dict[str, Path]) -> None:
+def test_an_image_without_source_is_named(paths: dict[str, Any]) -> None:
     paths["source"].mkdir()
     with pytest.raises(InputError, match=r"source: neither one\.npz nor one\.png"):
         crf_refine(params(), **paths)
 
 
-def test_a_source_of_another_size_is_refused(paths: dict[str, Path]) -> None:
+def test_a_source_of_another_size_is_refused(paths: dict[str, Any]) -> None:
     for name in TRAIN:
         labels = np.zeros((8, 9), np.uint8)
         write_bytes(paths["source"] / f"{name}.png", encode_label_map(labels))
@@ -178,10 +183,28 @@ def test_a_source_of_another_size_is_refused(paths: dict[str, Path]) -> None:
         crf_refine(params(), **paths)
 
 
-def test_scores_without_background_are_refused(paths: dict[str, Path]) -> None:
+def test_scores_without_background_are_refused(paths: dict[str, Any]) -> None:
     scores = np.ones((1, 40, 48), np.float16)
     for name in TRAIN:
         content = encode_score_map(ScoreMap(scores, np.array([3]), SIZE, 1))
         write_bytes(paths["source"] / f"{name}.npz", content)
     with pytest.raises(InputError, match=r"one\.npz: classes \[3\]; expected 0, the background"):
+        crf_refine(params(), **paths)
+
+
+def test_validation_images_are_refined_without_a_look_at_their_boxes(paths: dict[str, Any]) -> None:
+    region = add_crowd(paths["data"].table("instances"), "held", (0, 0, 48, 40))
+    assert region.all()
+    labels = np.full(SIZE, 2, np.uint8)  # far beyond the boxes, and no class of theirs
+    write_bytes(paths["source"] / "held.png", encode_label_map(labels))
+    crf_refine(params(), **(paths | {"split": "val"}))
+    assert [path.name for path in paths["out"].iterdir()] == ["held.png"]
+    np.testing.assert_array_equal(read_label_map(paths["out"] / "held.png"), labels)
+
+
+def test_an_empty_source_is_an_error_but_for_validation_images(paths: dict[str, Any]) -> None:
+    paths["source"].mkdir()
+    crf_refine(params(), **(paths | {"split": "val"}))
+    assert list(paths["out"].iterdir()) == []
+    with pytest.raises(InputError, match=r"neither one\.npz nor one\.png"):
         crf_refine(params(), **paths)

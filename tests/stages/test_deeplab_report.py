@@ -10,19 +10,20 @@ from stages.engine.files import write_json
 
 
 def measures(miou: float | None, *, chosen: bool = False) -> dict[str, Any]:
+    """As labels_eval writes them."""
     iou = {} if miou is None else {"background": 90.0, "<b>cat": miou}
-    found = {
-        "miou": miou, "miou_crf": miou, "accuracy": miou, "accuracy_crf": miou,
-        "iou": iou, "iou_crf": iou, "images": 0 if miou is None else 2,
-    }  # fmt: skip
-    both = {"miou_classes": 33.0, "miou_classes_crf": 44.0}
-    return found | (both if chosen else {})
+    found = {"miou": miou, "precision": miou, "iou": iou, "images": 0 if miou is None else 2}
+    return found | ({"miou_classes": 33.0} if chosen else {})
 
 
 def page_of(folder: Path, labels: dict[str, Any], truth: dict[str, Any]) -> str:
-    write_json(folder / "labels.json", labels)
-    write_json(folder / "truth.json", truth)
-    deeplab_report(Params(), folder / "labels.json", folder / "truth.json", folder / "out")
+    files = []
+    for name, content in (("labels", labels), ("truth", truth)):
+        refined = content | ({"miou_classes": 44.0} if "miou_classes" in content else {})
+        for suffix, numbers in (("", content), ("_crf", refined)):
+            files.append(folder / f"{name}{suffix}.json")
+            write_json(files[-1], numbers)
+    deeplab_report(Params(), *files, folder / "out")
     return (folder / "out/deeplab.html").read_text()
 
 
@@ -54,4 +55,4 @@ def test_where_nothing_was_measured_the_page_says_so(tmp_path: Path) -> None:
 
 def test_a_missing_measurement_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"labels\.json: cannot be read"):
-        deeplab_report(Params(), tmp_path / "labels.json", tmp_path / "x.json", tmp_path)
+        deeplab_report(Params(), *[tmp_path / "labels.json"] * 4, tmp_path)

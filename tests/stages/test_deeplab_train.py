@@ -16,6 +16,7 @@ from stages.engine.command import parse_section
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.training import Checkpoint
+from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_label_map
 from stages.io.networks import save_network
 from stages.io.tables import CATEGORIES, IMAGES, write_table
@@ -30,7 +31,7 @@ PARAMS = Params(**SECTION)
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     own = partial(Checkpoint, folder=tmp_path / "checkpoints")
     monkeypatch.setattr("stages.deeplab_train.Checkpoint", own)
     monkeypatch.setattr("stages.engine.training.TRAINING_THREADS", 1)
@@ -55,16 +56,14 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     spec = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
     save_network(tmp_path / "weights.pt", spec.build(), spec)
     return {
-        "root": tmp_path / "root",
-        "images": tmp_path / "images.parquet",
-        "categories": tmp_path / "categories.parquet",
+        "data": Dataset(tmp_path, tmp_path / "root"),
         "labels": tmp_path / "labels",
         "classifier": tmp_path / "weights.pt",
         "out": tmp_path / "out",
     }
 
 
-def test_same_inputs_give_the_same_bytes(paths: dict[str, Path]) -> None:
+def test_same_inputs_give_the_same_bytes(paths: dict[str, Any]) -> None:
     deeplab_train(PARAMS, **paths)
     again = paths["out"].with_name("again")
     deeplab_train(PARAMS, **(paths | {"out": again}))
@@ -78,7 +77,7 @@ def test_same_inputs_give_the_same_bytes(paths: dict[str, Path]) -> None:
     assert len((again / "curve.csv").read_text().splitlines()) == 3
 
 
-def test_trains_the_backbone_unless_frozen_batch_norm(paths: dict[str, Path]) -> None:
+def test_trains_the_backbone_unless_frozen_batch_norm(paths: dict[str, Any]) -> None:
     key = "backbone.body.features.0.1.running_mean"
     before = torch.load(paths["classifier"], weights_only=True)[key]
     deeplab_train(PARAMS, **paths)
@@ -88,7 +87,7 @@ def test_trains_the_backbone_unless_frozen_batch_norm(paths: dict[str, Path]) ->
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_learns_what_it_is_shown(paths: dict[str, Path], optimizer: str) -> None:
+def test_learns_what_it_is_shown(paths: dict[str, Any], optimizer: str) -> None:
     rate = {"sgd": 0.01, "adamw": 0.002}[optimizer]
     more = {"optimizer": optimizer, "learning_rate": rate, "epochs": 8, "crop": 48}
     deeplab_train(Params(**(SECTION | more)), **paths)
@@ -96,7 +95,7 @@ def test_learns_what_it_is_shown(paths: dict[str, Path], optimizer: str) -> None
     assert losses.iloc[-3:].mean() < 0.8 * losses.iloc[:3].mean()
 
 
-def test_images_without_labels_are_left_out(paths: dict[str, Path]) -> None:
+def test_images_without_labels_are_left_out(paths: dict[str, Any]) -> None:
     (paths["labels"] / "b.png").unlink()
     deeplab_train(PARAMS, **paths)
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
@@ -104,24 +103,24 @@ def test_images_without_labels_are_left_out(paths: dict[str, Path]) -> None:
 
 
 def test_no_labels_at_all_is_said_and_leaves_no_weights(
-    paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    paths: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     deeplab_train(PARAMS, **(paths | {"labels": paths["out"].with_name("nowhere")}))
     assert "nothing to train on" in capsys.readouterr().out
     assert [path.name for path in paths["out"].iterdir()] == ["metrics.json"]
 
 
-def test_bad_label_maps_are_named_before_training(paths: dict[str, Path]) -> None:
+def test_bad_label_maps_are_named_before_training(paths: dict[str, Any]) -> None:
     write_bytes(paths["labels"] / "c.png", encode_label_map(np.full((40, 48), 7, np.uint8)))
     with pytest.raises(InputError, match=r"c\.png: expected labels below 3 or 255, found 7"):
         deeplab_train(PARAMS, **paths)
     write_bytes(paths["labels"] / "c.png", encode_label_map(np.zeros((4, 4), np.uint8)))
-    with pytest.raises(InputError, match=r"c\.png: expected size \(40, 48\)"):
+    with pytest.raises(InputError, match=r"c\.png: size \(4, 4\); expected \(40, 48\)"):
         deeplab_train(PARAMS, **paths)
     assert not paths["out"].exists()
 
 
-def test_weights_of_another_backbone_are_named(paths: dict[str, Path]) -> None:
+def test_weights_of_another_backbone_are_named(paths: dict[str, Any]) -> None:
     other = ClassifierSpec("cam", "resnet38d", 0.03, 8, (1, 2))
     beside = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
     save_network(paths["classifier"], other.build(), beside)

@@ -1,6 +1,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +15,14 @@ from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, overlap, writ
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
     written = write_discs(tmp_path)
-    del written["categories"]
-    return written | {"out": tmp_path / "out"}
+    return {"data": written, "out": tmp_path / "out"}
 
 
-def test_every_box_becomes_the_object_inside_it(paths: dict[str, Path]) -> None:
+def test_every_box_becomes_the_object_inside_it(paths: dict[str, Any]) -> None:
     grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
     for name in ("one", "two"):
         true = draw(name)[1]
@@ -35,7 +35,7 @@ def test_every_box_becomes_the_object_inside_it(paths: dict[str, Path]) -> None:
 
 
 def test_only_training_images_are_labelled_and_those_without_boxes_are_background(
-    paths: dict[str, Path],
+    paths: dict[str, Any],
 ) -> None:
     grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1), **paths)
     for folder in ("labels", "filled"):
@@ -46,10 +46,10 @@ def test_only_training_images_are_labelled_and_those_without_boxes_are_backgroun
 
 
 @pytest.mark.parametrize("outlined", [False, True])
-def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path], outlined: bool) -> None:
+def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Any], outlined: bool) -> None:
     outline = np.random.default_rng(0).random(SIZE) < 0.5
     mask = encode_rle(outline) if outlined else None
-    region = add_crowd(paths["instances"], "one", (20, 0, 48, 40), mask)
+    region = add_crowd(paths["data"].table("instances"), "one", (20, 0, 48, 40), mask)
     region = outline if outlined else region
     grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
     true = draw("one")[1]
@@ -67,11 +67,11 @@ def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path], outli
 
 
 def test_degenerate_cuts_are_counted(
-    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(DISCS, "one", [(1, 20, 24, 60)])  # its box covers the image
-    written = write_discs(paths["root"])
-    assert written["instances"] == paths["instances"]
+    written = write_discs(paths["data"].root)
+    assert written.table("instances") == paths["data"].table("instances")
     grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     assert metrics == {
@@ -85,7 +85,7 @@ def test_degenerate_cuts_are_counted(
     np.testing.assert_array_equal(one, np.ones(SIZE))
 
 
-def test_results_repeat_bit_for_bit(paths: dict[str, Path], tmp_path: Path) -> None:
+def test_results_repeat_bit_for_bit(paths: dict[str, Any], tmp_path: Path) -> None:
     grabcut_seeds(Params(seed=3, iterations=2, min_fraction=0.1), **paths)
     (tmp_path / "memo").rename(tmp_path / "forgotten")
     grabcut_seeds(
@@ -97,7 +97,7 @@ def test_results_repeat_bit_for_bit(paths: dict[str, Path], tmp_path: Path) -> N
         )
 
 
-def test_a_photograph_changed_since_the_dataset_stage_is_refused(paths: dict[str, Path]) -> None:
-    (paths["root"] / "photos" / "two.png").write_bytes(b"other")
+def test_a_photograph_changed_since_the_dataset_stage_is_refused(paths: dict[str, Any]) -> None:
+    (paths["data"].root / "photos" / "two.png").write_bytes(b"other")
     with pytest.raises(InputError, match=r"two\.png: content changed since the dataset stage"):
         grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1), **paths)

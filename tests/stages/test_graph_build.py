@@ -3,7 +3,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from models.a2gnn.affinity import AffinitySpec, window_offsets
 from stages.engine.errors import InputError
 from stages.engine.memo import Memo
 from stages.graph_build import Params, graph_build
+from stages.io.data_set import Dataset
 from stages.io.graphs import read_graph
 from stages.io.networks import read_network, save_network
 from stages.io.tables import IMAGES, write_table
@@ -24,7 +25,7 @@ SPEC = AffinitySpec("resnet38d", 0.03, 8, (8, 8, 8), 2, "disc")
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("stages.engine.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     generator = np.random.default_rng(0)
@@ -40,8 +41,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     torch.manual_seed(0)
     save_network(tmp_path / "weights.pt", SPEC.build(), SPEC)
     return {
-        "root": tmp_path / "root",
-        "images": tmp_path / "images.parquet",
+        "data": Dataset(tmp_path, tmp_path / "root"),
         "weights": tmp_path / "weights.pt",
         "out": tmp_path / "out",
     }
@@ -49,7 +49,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 @pytest.mark.parametrize(("features", "width"), [("concat", 16 + 32 + 124), ("affinity", 24)])
 def test_graph_is_what_the_network_sees(
-    paths: dict[str, Path], features: Literal["concat", "affinity"], width: int
+    paths: dict[str, Any], features: Literal["concat", "affinity"], width: int
 ) -> None:
     graph_build(Params(features, 0.6), **paths)
     assert {path.name for path in (paths["out"] / "graphs").iterdir()} == {"a.npz", "b.npz"}
@@ -60,7 +60,7 @@ def test_graph_is_what_the_network_sees(
     sums = graph.features.sum(1, dtype=np.float32)
     assert np.allclose(sums, 1, atol=5e-3) or (sums == 0).any()
     network = read_network(paths["weights"], SPEC)
-    with Image.open(paths["root"] / "a.png") as image, torch.no_grad():
+    with Image.open(paths["data"].root / "a.png") as image, torch.no_grad():
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
         _, found = network(pixels)
     expected = graph_edges(found[0], 2, "disc", 0.6).numpy()
@@ -72,7 +72,7 @@ def test_graph_is_what_the_network_sees(
             assert graph.edges[node, k] == pytest.approx(wanted, abs=1e-3)
 
 
-def test_metrics_count_nodes_and_edges(paths: dict[str, Path]) -> None:
+def test_metrics_count_nodes_and_edges(paths: dict[str, Any]) -> None:
     graph_build(Params("affinity", 0.0), **paths)
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     pairs = sum((5 - abs(dy)) * (6 - abs(dx)) for dy, dx in window_offsets(2, "disc")) - 30
@@ -82,7 +82,7 @@ def test_metrics_count_nodes_and_edges(paths: dict[str, Path]) -> None:
     assert 0 < metrics["mean_edge"] < 1
 
 
-def test_new_weights_at_the_same_place_are_read(paths: dict[str, Path]) -> None:
+def test_new_weights_at_the_same_place_are_read(paths: dict[str, Any]) -> None:
     graph_build(Params("affinity", 0.0), **paths)
     before = (paths["out"] / "graphs" / "a.npz").read_bytes()
     network = read_network(paths["weights"], SPEC)
@@ -92,7 +92,7 @@ def test_new_weights_at_the_same_place_are_read(paths: dict[str, Path]) -> None:
     assert (paths["out"] / "graphs" / "a.npz").read_bytes() != before
 
 
-def test_weights_of_another_network_are_refused(paths: dict[str, Path]) -> None:
+def test_weights_of_another_network_are_refused(paths: dict[str, Any]) -> None:
     save_network(paths["weights"], SPEC.build(), replace(SPEC, reduced=(8, 8, 9)))
     with pytest.raises(InputError, match=r"weights\.pt: does not fit .*size mismatch for head"):
         graph_build(Params("concat", 0.0), **paths)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from stages.instances_eval import Params, instances_eval
+from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_rle
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 
@@ -43,7 +44,7 @@ TRUTH = [
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> dict[str, Path]:
+def paths(tmp_path: Path) -> dict[str, Any]:
     rows = [
         {"image_id": name, "split": split, "file": name, "width": 48, "height": 40, "md5": ""}
         for name, split in (("a", "train"), ("b", "train"), ("c", "val"))
@@ -52,8 +53,7 @@ def paths(tmp_path: Path) -> dict[str, Path]:
     names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
     write_table(tmp_path / "categories.parquet", names, CATEGORIES)
     return {
-        "images": tmp_path / "images.parquet",
-        "categories": tmp_path / "categories.parquet",
+        "data": Dataset(tmp_path),
         "ground_truth": tmp_path / "truth.parquet",
         "instances": tmp_path / "found.parquet",
         "out": tmp_path / "out",
@@ -61,7 +61,7 @@ def paths(tmp_path: Path) -> dict[str, Path]:
 
 
 def measured(
-    paths: dict[str, Path], truth: list[dict[str, Any]], found: list[dict[str, Any]]
+    paths: dict[str, Any], truth: list[dict[str, Any]], found: list[dict[str, Any]]
 ) -> dict[str, Any]:
     for name, rows in (("ground_truth", truth), ("instances", found)):
         write_table(paths[name], pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES)
@@ -71,7 +71,7 @@ def measured(
 
 
 def test_truth_against_itself_scores_100_in_silence(
-    paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    paths: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = measured(paths, TRUTH, TRUTH)
     assert (metrics["map"], metrics["ap50"], metrics["ap75"]) == (100, 100, 100)
@@ -80,7 +80,7 @@ def test_truth_against_itself_scores_100_in_silence(
     assert capsys.readouterr().out == ""
 
 
-def test_overlap_decides_at_which_threshold_a_mask_counts(paths: dict[str, Path]) -> None:
+def test_overlap_decides_at_which_threshold_a_mask_counts(paths: dict[str, Any]) -> None:
     found = [row("b", 9, 2, rectangle(5, 5, 25, 20), 0.9)]  # 15 of 25 columns: IoU 0.6
     metrics = measured(paths, TRUTH[2:], found)
     assert metrics["ap50"] == 100
@@ -89,19 +89,19 @@ def test_overlap_decides_at_which_threshold_a_mask_counts(paths: dict[str, Path]
     assert metrics["map"] == pytest.approx(30)  # at 0.50, 0.55, 0.60 of ten thresholds
 
 
-def test_wrong_class_and_better_scored_false_positive_cost(paths: dict[str, Path]) -> None:
+def test_wrong_class_and_better_scored_false_positive_cost(paths: dict[str, Any]) -> None:
     wrong = [row("b", 9, 1, rectangle(5, 5, 25, 30), 1.0)]
     assert measured(paths, TRUTH[2:], wrong)["map"] == 0
     ahead = [row("b", 8, 2, rectangle(30, 30, 39, 47), 0.9), row("b", 9, 2, TRUTH_B, 0.5)]
     assert measured(paths, TRUTH[2:], ahead)["map"] == 50
 
 
-def test_nothing_found_is_zero(paths: dict[str, Path]) -> None:
+def test_nothing_found_is_zero(paths: dict[str, Any]) -> None:
     assert measured(paths, TRUTH, [])["map"] == 0
 
 
 def test_voc_counts_a_second_mask_of_an_object_where_coco_finds_it_another(
-    paths: dict[str, Path],
+    paths: dict[str, Any],
 ) -> None:
     truth = [
         row("a", 1, 1, rectangle(0, 0, 20, 20)),
@@ -119,7 +119,7 @@ def test_voc_counts_a_second_mask_of_an_object_where_coco_finds_it_another(
     assert alone["ap50"] == pytest.approx(100 * 51 / 101, abs=0.01)
 
 
-def test_a_mask_on_a_crowd_counts_neither_way(paths: dict[str, Path]) -> None:
+def test_a_mask_on_a_crowd_counts_neither_way(paths: dict[str, Any]) -> None:
     crowd = row("b", 4, 2, rectangle(30, 30, 39, 47)) | {"is_crowd": True}
     found = [row("b", 8, 2, rectangle(30, 30, 39, 47), 0.9), row("b", 9, 2, TRUTH_B, 0.5)]
     metrics = measured(paths, [*TRUTH[2:], crowd], found)
@@ -128,7 +128,7 @@ def test_a_mask_on_a_crowd_counts_neither_way(paths: dict[str, Path]) -> None:
 
 
 def test_no_masks_in_the_truth_gives_nulls_and_a_note(
-    paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    paths: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for truth in ([], [row("a", 1, 1, None)]):
         metrics = measured(paths, truth, TRUTH)

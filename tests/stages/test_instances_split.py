@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.stages.drawn_discs import DISCS, SIZE, draw, write_discs
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> dict[str, Path]:
+def paths(tmp_path: Path) -> dict[str, Any]:
     written = write_discs(tmp_path)
     for name in DISCS:
         true = draw(name)[1]
@@ -25,8 +26,7 @@ def paths(tmp_path: Path) -> dict[str, Path]:
         write_bytes(tmp_path / "maps" / f"{name}.npz", encode_score_map(score_map))
     write_origins(tmp_path / "provenance.csv", dict.fromkeys(DISCS, AUTOMATIC))
     return {
-        "images": written["images"],
-        "instances": written["instances"],
+        "data": written,
         "labels": tmp_path / "labels",
         "provenance": tmp_path / "provenance.csv",
         "probabilities": tmp_path / "maps",
@@ -34,12 +34,12 @@ def paths(tmp_path: Path) -> dict[str, Path]:
     }
 
 
-def metrics(paths: dict[str, Path]) -> dict[str, float]:
+def metrics(paths: dict[str, Any]) -> dict[str, float]:
     content: dict[str, float] = json.loads((paths["out"] / "metrics.json").read_text())
     return content
 
 
-def test_every_box_of_a_training_image_gets_its_mask(paths: dict[str, Path]) -> None:
+def test_every_box_of_a_training_image_gets_its_mask(paths: dict[str, Any]) -> None:
     instances_split(Params(), **paths)
     rows = read_rows(paths["out"] / "instances.parquet", INSTANCES)
     assert [(row["image_id"], row["category"]) for row in rows] == [
@@ -47,7 +47,7 @@ def test_every_box_of_a_training_image_gets_its_mask(paths: dict[str, Path]) -> 
         ("two", 1),
         ("two", 2),
     ]
-    given = read_rows(paths["instances"], INSTANCES)
+    given = read_rows(paths["data"].table("instances"), INSTANCES)
     for row, box in zip(rows, given, strict=False):
         mask = decode_rle(row["mask"], *SIZE)
         np.testing.assert_array_equal(mask, draw(row["image_id"])[1] == row["category"])
@@ -65,7 +65,7 @@ def test_every_box_of_a_training_image_gets_its_mask(paths: dict[str, Path]) -> 
     }
 
 
-def test_a_box_without_its_class_is_filled_and_counted(paths: dict[str, Path]) -> None:
+def test_a_box_without_its_class_is_filled_and_counted(paths: dict[str, Any]) -> None:
     write_bytes(paths["labels"] / "one.png", encode_label_map(np.zeros(SIZE, np.uint8)))
     score_map = ScoreMap(np.ones((1, *SIZE), np.float16), np.array([0]), SIZE, 1)
     write_bytes(paths["probabilities"] / "one.npz", encode_score_map(score_map))
@@ -76,7 +76,7 @@ def test_a_box_without_its_class_is_filled_and_counted(paths: dict[str, Path]) -
     assert metrics(paths)["boxes_filled_without_their_class"] == 1
 
 
-def test_a_corrected_label_is_split_as_it_is(paths: dict[str, Path]) -> None:
+def test_a_corrected_label_is_split_as_it_is(paths: dict[str, Any]) -> None:
     """ "two" has a sun and a moon; the person sees no sun, and a class 3 that no box has."""
     labels = np.where(draw("two")[1] == 2, 2, 0).astype(np.uint8)
     labels[:5] = 3
@@ -97,23 +97,23 @@ def test_a_corrected_label_is_split_as_it_is(paths: dict[str, Path]) -> None:
 
 
 def test_a_data_set_without_boxes_gives_an_empty_table(
-    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from stages import instances_split as module
 
-    monkeypatch.setattr(module, "numbered_boxes_by_image", lambda path: {})
+    monkeypatch.setattr(module.Dataset, "numbered_boxes", lambda data: {})
     instances_split(Params(), **paths)
     assert read_rows(paths["out"] / "instances.parquet", INSTANCES) == []
     assert metrics(paths)["mean_score"] is None
 
 
-def test_a_label_map_of_another_size_is_refused(paths: dict[str, Path]) -> None:
+def test_a_label_map_of_another_size_is_refused(paths: dict[str, Any]) -> None:
     write_bytes(paths["labels"] / "two.png", encode_label_map(np.zeros((5, 6), np.uint8)))
     with pytest.raises(InputError, match=r"two\.png: size \(5, 6\); expected \(40, 48\)"):
         instances_split(Params(), **paths)
 
 
-def test_a_missing_score_map_is_named(paths: dict[str, Path]) -> None:
+def test_a_missing_score_map_is_named(paths: dict[str, Any]) -> None:
     (paths["probabilities"] / "one.npz").unlink()
     with pytest.raises(InputError, match=r"one\.npz: no such score map"):
         instances_split(Params(), **paths)

@@ -11,6 +11,7 @@ import pytest
 
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
+from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_label_map
 from stages.io.tables import CATEGORIES, IMAGES, write_table
 from stages.labels_eval import Params, labels_eval
@@ -42,8 +43,8 @@ def data(tmp_path: Path) -> dict[str, Any]:
     write_bytes(tmp_path / "truth" / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
     shutil.copytree(tmp_path / "truth", tmp_path / "labels")
     return {
-        "images": images,
-        "categories": categories,
+        "data": Dataset(tmp_path),
+        "split": "train",
         "ground_truth": tmp_path / "truth",
         "labels": tmp_path / "labels",
         "out": tmp_path / "out",
@@ -117,6 +118,14 @@ def test_wrong_size_and_unknown_class_are_named(data: dict[str, Any]) -> None:
     write_bytes(data["labels"] / "a.png", encode_label_map(np.zeros((3, 3), np.uint8)))
     with pytest.raises(InputError, match=r"a\.png: prediction: expected shape \(8, 10\)"):
         measured(data)
+
+
+def test_the_other_split_is_measured_alone(data: dict[str, Any]) -> None:
+    for folder in ("ground_truth", "labels"):
+        write_bytes(data[folder] / "c.png", encode_label_map(np.full(SIZE, 3, np.uint8)))
+    scores = measured(data | {"split": "val"})
+    assert scores["iou"] == {"cow": 100}
+    assert scores["images"] == 1
 
 
 def test_starts_without_torch() -> None:

@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,14 +22,13 @@ from tests.stages.drawn_discs import DISCS, SIZE, draw, write_discs
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> dict[str, Path]:
+def paths(tmp_path: Path) -> dict[str, Any]:
     written = write_discs(tmp_path)
     for name in DISCS:
         write_bytes(tmp_path / "automatic" / f"{name}.png", encode_label_map(draw(name)[1]))
     (tmp_path / "corrections").mkdir()
     return {
-        "images": written["images"],
-        "categories": written["categories"],
+        "data": written,
         "labels": tmp_path / "automatic",
         "corrections": tmp_path / "corrections",
         "out": tmp_path / "final",
@@ -43,18 +43,18 @@ def correction() -> LabelMap:
     return labels
 
 
-def correct(paths: dict[str, Path], name: str, labels: LabelMap) -> Path:
+def correct(paths: dict[str, Any], name: str, labels: LabelMap) -> Path:
     path = paths["corrections"] / f"{name}.png"
     write_bytes(path, encode_label_map(labels))
     return path
 
 
-def metrics(paths: dict[str, Path]) -> dict[str, float | None]:
+def metrics(paths: dict[str, Any]) -> dict[str, float | None]:
     content: dict[str, float | None] = json.loads((paths["out"] / "metrics.json").read_text())
     return content
 
 
-def test_a_correction_takes_the_place_of_the_automatic_label(paths: dict[str, Path]) -> None:
+def test_a_correction_takes_the_place_of_the_automatic_label(paths: dict[str, Any]) -> None:
     correct(paths, "two", correction())
     labels_final(Params(), **paths)
     made = {path.name for path in (paths["out"] / "labels").iterdir()}
@@ -75,7 +75,7 @@ def test_a_correction_takes_the_place_of_the_automatic_label(paths: dict[str, Pa
     }
 
 
-def test_without_corrections_the_labels_are_the_automatic_ones(paths: dict[str, Path]) -> None:
+def test_without_corrections_the_labels_are_the_automatic_ones(paths: dict[str, Any]) -> None:
     correct(paths, "two", correction())
     labels_final(Params(), **paths)
     (paths["corrections"] / "two.png").unlink()
@@ -87,7 +87,7 @@ def test_without_corrections_the_labels_are_the_automatic_ones(paths: dict[str, 
     assert metrics(paths)["changed_percent_of_human"] is None
 
 
-def test_an_automatic_label_is_not_decoded(paths: dict[str, Path]) -> None:
+def test_an_automatic_label_is_not_decoded(paths: dict[str, Any]) -> None:
     (paths["labels"] / "one.png").write_bytes(b"anything")
     labels_final(Params(), **paths)
     assert (paths["out"] / "labels" / "one.png").read_bytes() == b"anything"
@@ -96,7 +96,7 @@ def test_an_automatic_label_is_not_decoded(paths: dict[str, Path]) -> None:
         labels_final(Params(), **paths)
 
 
-def test_a_grey_correction_comes_out_in_the_palette(paths: dict[str, Path]) -> None:
+def test_a_grey_correction_comes_out_in_the_palette(paths: dict[str, Any]) -> None:
     Image.fromarray(correction()).save(paths["corrections"] / "one.png")
     labels_final(Params(), **paths)
     with Image.open(paths["out"] / "labels" / "one.png") as image:
@@ -105,7 +105,7 @@ def test_a_grey_correction_comes_out_in_the_palette(paths: dict[str, Path]) -> N
         np.testing.assert_array_equal(np.array(image), correction())
 
 
-def test_other_files_in_the_folder_are_ignored(paths: dict[str, Path]) -> None:
+def test_other_files_in_the_folder_are_ignored(paths: dict[str, Any]) -> None:
     correct(paths, "one", correction())
     for name in ("README.md", ".gitignore", "one.png.dvc", "notes.txt"):
         (paths["corrections"] / name).write_text("?")
@@ -113,7 +113,7 @@ def test_other_files_in_the_folder_are_ignored(paths: dict[str, Path]) -> None:
     assert read_human(paths["out"] / "provenance.csv") == {"one"}
 
 
-def test_a_correction_that_dvc_keeps_is_never_left_out_silently(paths: dict[str, Path]) -> None:
+def test_a_correction_that_dvc_keeps_is_never_left_out_silently(paths: dict[str, Any]) -> None:
     (paths["corrections"] / "one.png.dvc").write_text("outs: []\n")
     expected = r"one\.png: no such file; expected what DVC keeps: dvc pull \S+one\.png\.dvc, or dvc"
     with pytest.raises(InputError, match=expected):
@@ -129,7 +129,7 @@ def test_a_correction_that_dvc_keeps_is_never_left_out_silently(paths: dict[str,
     ],
 )
 def test_a_correction_of_no_training_image_is_named(
-    paths: dict[str, Path], name: str, problem: str
+    paths: dict[str, Any], name: str, problem: str
 ) -> None:
     path = correct(paths, name, correction())
     with pytest.raises(InputError, match=re.escape(f"{path}: {problem}")):
@@ -137,7 +137,7 @@ def test_a_correction_of_no_training_image_is_named(
     assert not paths["out"].exists()
 
 
-def test_what_is_no_label_map_of_the_image_is_refused(paths: dict[str, Path]) -> None:
+def test_what_is_no_label_map_of_the_image_is_refused(paths: dict[str, Any]) -> None:
     def refused(problem: str) -> None:
         with pytest.raises(InputError, match=re.escape(f"one.png: {problem}")) as caught:
             labels_final(Params(), **paths)
@@ -157,7 +157,7 @@ def test_what_is_no_label_map_of_the_image_is_refused(paths: dict[str, Path]) ->
     refused("not a readable PNG")
 
 
-def test_values_that_a_program_has_renumbered_are_refused(paths: dict[str, Path]) -> None:
+def test_values_that_a_program_has_renumbered_are_refused(paths: dict[str, Any]) -> None:
     """As on saving with the unused colours taken out of the palette: moon became value 1."""
     image = Image.fromarray((draw("two")[1] == 2).astype(np.uint8)).convert("P")
     image.putdata((draw("two")[1] == 2).astype(np.uint8).ravel())
@@ -168,7 +168,7 @@ def test_values_that_a_program_has_renumbered_are_refused(paths: dict[str, Path]
         labels_final(Params(), **paths)
 
 
-def test_a_missing_folder_is_named(paths: dict[str, Path]) -> None:
+def test_a_missing_folder_is_named(paths: dict[str, Any]) -> None:
     paths["corrections"].rmdir()
     with pytest.raises(InputError, match="corrections: no such folder"):
         labels_final(Params(), **paths)
@@ -184,15 +184,14 @@ def test_a_broken_provenance_is_refused(tmp_path: Path, text: str) -> None:
         read_human(path)
 
 
-def export(paths: dict[str, Path]) -> Path:
+def export(paths: dict[str, Any]) -> Path:
     """The stages from the corrections to the exported masks; the folder of the latter."""
-    tables = paths["images"].parent
+    tables = paths["data"].folder
     shutil.rmtree(paths["out"], ignore_errors=True)
     labels_final(Params(), **paths)
     instances_split(
         SplitParams(),
-        images=paths["images"],
-        instances=tables / "instances.parquet",
+        paths["data"],
         labels=paths["out"] / "labels",
         provenance=paths["out"] / "provenance.csv",
         probabilities=tables / "maps",
@@ -200,9 +199,7 @@ def export(paths: dict[str, Path]) -> Path:
     )
     masks_export(
         ExportParams(),
-        root=tables,
-        images=paths["images"],
-        categories=paths["categories"],
+        paths["data"],
         labels=paths["out"] / "labels",
         instances=tables / "split" / "instances.parquet",
         out=tables / "export",
@@ -214,8 +211,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_the_export_is_the_correction_until_it_is_removed(paths: dict[str, Path]) -> None:
-    tables = paths["images"].parent
+def test_the_export_is_the_correction_until_it_is_removed(paths: dict[str, Any]) -> None:
+    tables = paths["data"].folder
     for name in DISCS:
         scores = np.full((3, *SIZE), 0.25, np.float16)
         score_map = ScoreMap(scores, np.arange(3), SIZE, 1)

@@ -18,9 +18,9 @@ from tests.stages.drawn_discs import DISCS, SIZE, draw, write_discs
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> dict[str, Path]:
+def paths(tmp_path: Path) -> dict[str, Any]:
     written = write_discs(tmp_path)
-    table = read_table(written["instances"], INSTANCES)
+    table = read_table(written.table("instances"), INSTANCES)
     table = table[table["image_id"] != "held"].copy()
     masks = [
         draw(name)[1] == category
@@ -31,7 +31,8 @@ def paths(tmp_path: Path) -> dict[str, Path]:
     write_table(tmp_path / "masked.parquet", table, INSTANCES)
     for name in DISCS:
         write_bytes(tmp_path / "labels" / f"{name}.png", encode_label_map(draw(name)[1]))
-    return written | {
+    return {
+        "data": written,
         "instances": tmp_path / "masked.parquet",
         "labels": tmp_path / "labels",
         "out": tmp_path / "out",
@@ -43,7 +44,7 @@ def load(path: Path) -> COCO:
         return COCO(str(path))
 
 
-def test_pycocotools_reads_the_masks(paths: dict[str, Path]) -> None:
+def test_pycocotools_reads_the_masks(paths: dict[str, Any]) -> None:
     masks_export(Params(), **paths)
     coco = load(paths["out"] / "instances.json")
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [
@@ -67,7 +68,7 @@ def test_pycocotools_reads_the_masks(paths: dict[str, Path]) -> None:
     assert len(coco.getAnnIds(catIds=[2])) == 1
 
 
-def test_the_voc_folder_has_palette_images_and_the_list(paths: dict[str, Path]) -> None:
+def test_the_voc_folder_has_palette_images_and_the_list(paths: dict[str, Any]) -> None:
     masks_export(Params(), **paths)
     voc = paths["out"] / "voc"
     listing = (voc / "ImageSets" / "Segmentation" / "train.txt").read_text()
@@ -85,7 +86,7 @@ def test_the_voc_folder_has_palette_images_and_the_list(paths: dict[str, Path]) 
     np.testing.assert_array_equal(objects, draw("two")[1])
 
 
-def test_of_two_masks_the_smaller_one_is_on_top(paths: dict[str, Path]) -> None:
+def test_of_two_masks_the_smaller_one_is_on_top(paths: dict[str, Any]) -> None:
     large, small = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
     large[5:30, 5:30] = small[10:15, 10:15] = True
     table = read_table(paths["instances"], INSTANCES).iloc[[0, 0]].copy()
@@ -97,7 +98,7 @@ def test_of_two_masks_the_smaller_one_is_on_top(paths: dict[str, Path]) -> None:
     np.testing.assert_array_equal(objects, np.where(small, 1, np.where(large, 2, 0)))
 
 
-def test_an_instance_without_mask_is_named(paths: dict[str, Path]) -> None:
+def test_an_instance_without_mask_is_named(paths: dict[str, Any]) -> None:
     table = read_table(paths["instances"], INSTANCES)
     table["mask"] = table["mask"].astype(object)
     table.loc[1, "mask"] = None
@@ -106,7 +107,7 @@ def test_an_instance_without_mask_is_named(paths: dict[str, Path]) -> None:
         masks_export(Params(), **paths)
 
 
-def test_more_instances_than_label_values_are_refused(paths: dict[str, Path]) -> None:
+def test_more_instances_than_label_values_are_refused(paths: dict[str, Any]) -> None:
     table = read_table(paths["instances"], INSTANCES)
     many = pd.concat([table.iloc[[0]]] * 255, ignore_index=True)
     write_table(paths["instances"], many, INSTANCES)

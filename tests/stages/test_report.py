@@ -11,16 +11,56 @@ from PIL import Image
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.io.corrections import AUTOMATIC, HUMAN, write_origins
+from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_label_map
 from stages.io.measures import IMAGE_SCORES
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
-from stages.report import LADDER, Params, gallery_images, report
+from stages.report import Params, gallery_images, report
 
 PARAMS = Params(worst=2, spread=1, thumbnail=32, quality=60, opacity=0.6)
 SIZE = (40, 48)
 IDS = ("a", "b", "c", "d")
-FOLDERS = ("fused", "confident", "walk", "a2gnn", "final")
-NAMES = [name for rung in LADDER for name in (rung.raw, rung.refined) if name]
+#: Label sources: the row of the ladder, and what else is declared of it.
+ROWS = {
+    "start": ("Start", "note: where it begins"),
+    "seeds": ("Sure seeds", "role: seeds"),
+    "seeds_crf": ("Sure seeds", "column: crf, role: baseline"),
+    "final": ("The end", "role: final"),
+}
+FOLDERS = ("start", "seeds", "final/labels")
+NAMES = list(ROWS)
+
+
+def graph_of(folder: Path, rows: dict[str, tuple[str, str]]) -> str:
+    """A dvc.yaml with two lines that share their first labels."""
+    places = {name: folder / name for name in rows} | {"final": folder / "final/labels"}
+    entries = "".join(
+        f"      {name}: {{line: mine, labels: {places[name]}, row: {title}, {rest}}}\n"
+        for name, (title, rest) in rows.items()
+    )
+    return f"""\
+stages:
+  labels_eval:
+    foreach:
+{entries}      other: {{line: other, labels: {folder / "start"}, row: Of another line, role: final}}
+    do:
+      cmd: measure
+      metrics: ["{folder}/labels_eval/${{item.line}}/${{key}}.json": {{cache: false}}]
+  instances_eval:
+    foreach:
+      mine: {{line: mine, instances: x}}
+    do:
+      cmd: measure
+      metrics: ["{folder}/instances_eval/${{key}}/metrics.json"]
+  report:
+    foreach:
+      mine: {{title: From A to B, path: "A, then, B"}}
+    do:
+      cmd: show
+      deps: [{", ".join(str(folder / name) for name in FOLDERS)},
+             "{folder}/labels_eval/${{key}}", "{folder}/instances_eval/${{key}}"]
+      outs: [x]
+"""
 
 
 def score(miou: float | None, chosen: bool) -> dict[str, Any]:
@@ -46,7 +86,7 @@ def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> d
         labels = np.zeros(SIZE, dtype=np.uint8)
         labels[4:30, 4:30] = 1
         labels[35:] = 255
-        for name in (*FOLDERS, *(["truth"] if measured else [])):
+        for name in (*FOLDERS, *(["ground_truth/semantic"] if measured else [])):
             write_bytes(folder / name / f"{image_id}.png", encode_label_map(labels))
     write_table(folder / "images.parquet", pd.DataFrame(rows), IMAGES)
     write_table(folder / "instances.parquet", pd.DataFrame(boxes), INSTANCES)
@@ -60,33 +100,27 @@ def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> d
     ]  # fmt: skip
     for index, name in enumerate(NAMES):
         value = 50.0 + index if measured else None
-        write_json(folder / "labels_eval" / f"{name}.json", score(value, chosen))
+        write_json(folder / "labels_eval/mine" / f"{name}.json", score(value, chosen))
         frame = pd.DataFrame(per_image, columns=IMAGE_SCORES.names)
-        write_table(folder / "labels_eval" / f"{name}.parquet", frame, IMAGE_SCORES)
+        write_table(folder / "labels_eval/mine" / f"{name}.parquet", frame, IMAGE_SCORES)
     points = 44.4 if measured else None
     names = ("map", "ap50", "ap70", "ap75", "voc_ap50", "voc_ap70", "voc_ap75")
     instances = dict.fromkeys(names, points) | {"ap": {"cat": points}}
     instances |= {"images": 4, "instances": 4, "predicted": 4}
-    write_json(folder / "instances.json", instances)
-    write_origins(folder / "provenance.csv", dict.fromkeys(IDS, AUTOMATIC))
+    write_json(folder / "instances_eval/mine/metrics.json", instances)
+    write_origins(folder / "final/provenance.csv", dict.fromkeys(IDS, AUTOMATIC))
+    write_bytes(folder / "dvc.yaml", graph_of(folder, ROWS).encode())
     write_bytes(folder / "params.yaml", b"labels_eval:\n  classes: [cat]\nmasks_export: {}\n")
     return {
-        "root": folder / "root",
         "numbers": folder / "params.yaml",
-        "images": folder / "images.parquet",
-        "instances": folder / "instances.parquet",
-        "categories": folder / "categories.parquet",
-        "ground_truth": folder / "truth",
-        **{name: folder / name for name in FOLDERS},
-        "provenance": folder / "provenance.csv",
-        "labels_eval": folder / "labels_eval",
-        "instances_eval": folder / "instances.json",
+        "graph": folder / "dvc.yaml",
+        "data": Dataset(folder, folder / "root"),
         "out": folder / "out",
     }
 
 
 def written(paths: dict[str, Path]) -> str:
-    report(PARAMS, **paths)
+    report(PARAMS, line="mine", **paths)
     return (paths["out"] / "report.html").read_text()
 
 
@@ -104,7 +138,7 @@ def test_page_stands_alone_and_is_small(tmp_path: Path) -> None:
 def test_gallery_shows_every_stage_of_the_worst_images_first(tmp_path: Path) -> None:
     page = written(write_run(tmp_path))
     assert re.findall(r"<code>(\w)</code>", page) == ["b", "d", "c"]
-    assert page.count("<img") == 3 * 8
+    assert page.count("<img") == 3 * 6
     assert "97.5 % right, 40 % labelled" in page
     assert "12.3" in page
 
@@ -125,8 +159,11 @@ def test_chosen_classes_take_the_headline(tmp_path: Path) -> None:
 
 def test_what_a_person_has_corrected_is_said(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
-    assert "by hand" not in written(paths).replace("corrections by hand</small>", "")
-    write_origins(paths["provenance"], {name: HUMAN if name in "bc" else AUTOMATIC for name in IDS})
+    assert "by hand" not in written(paths)
+    write_origins(
+        tmp_path / "final/provenance.csv",
+        {name: HUMAN if name in "bc" else AUTOMATIC for name in IDS},
+    )
     page = written(paths)
     assert "Corrected by hand: 2." in page
     shown = re.findall(r"<code>(\w)</code>( corrected by hand)?", page)
@@ -136,17 +173,17 @@ def test_what_a_person_has_corrected_is_said(tmp_path: Path) -> None:
 def test_a_class_that_only_a_person_has_painted_has_a_colour(tmp_path: Path) -> None:
     paths = write_run(tmp_path, measured=False)
     names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
-    write_table(paths["categories"], names, CATEGORIES)
-    write_bytes(paths["final"] / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
+    write_table(tmp_path / "categories.parquet", names, CATEGORIES)
+    write_bytes(tmp_path / "final/labels" / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
     assert "</i>dog</li>" not in written(paths)
-    write_origins(paths["provenance"], {"b": HUMAN})
+    write_origins(tmp_path / "final/provenance.csv", {"b": HUMAN})
     assert "</i>dog</li>" in written(paths)
 
 
 def test_run_without_ground_truth_has_a_page_too(tmp_path: Path) -> None:
     page = written(write_run(tmp_path, measured=False))
     assert "No image has ground truth, so nothing is measured" in page
-    assert page.count("<img") == 3 * 7
+    assert page.count("<img") == 3 * 5
     text = page[page.index("<body>") :]
     assert "–" not in text, "no dashes where nothing was measured"
     assert "The ladder" not in text
@@ -155,9 +192,57 @@ def test_run_without_ground_truth_has_a_page_too(tmp_path: Path) -> None:
 
 def test_missing_measurement_is_named(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
-    (paths["labels_eval"] / "walk.json").unlink()
-    with pytest.raises(InputError, match=r"walk\.json: cannot be read"):
+    (tmp_path / "labels_eval/mine/seeds.json").unlink()
+    with pytest.raises(InputError, match=r"seeds\.json: cannot be read"):
         written(paths)
+
+
+def test_the_ladder_and_the_gallery_are_what_is_declared(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    page = written(paths)
+    titles = re.findall(r"<td>([^<]+)<small>([^<]*)</small>", page)
+    assert titles == [("Start", "where it begins"), ("Sure seeds", ""), ("The end", "")]
+    assert "<h1>From A to B</h1>" in page
+    assert re.findall(r"<li(?: class=\"goal\")?>(\w+)</li>", page) == ["A", "then", "B"]
+    assert "+1.0 <small>points</small></b><span>against Sure seeds with the same CRF" in page
+    assert "Of another line" not in page
+    ladder = (tmp_path / "out/ladder.csv").read_text().splitlines()
+    assert ladder == ["source,miou", "start,50.0", "seeds,51.0", "seeds_crf,52.0", "final,53.0"]
+
+
+def test_an_own_row_is_one_line_of_dvc_yaml(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    rows = {"mine": ("My masks", "note: drawn by me")} | ROWS
+    paths["graph"].write_text(graph_of(tmp_path, rows))
+    measured = tmp_path / "labels_eval/mine"
+    for ending in ("json", "parquet"):
+        (measured / f"mine.{ending}").write_bytes((measured / f"start.{ending}").read_bytes())
+    assert "<td>My masks<small>drawn by me</small></td>" in written(paths)
+
+
+@pytest.mark.parametrize(
+    ("line", "gone", "error"),
+    [
+        ("mime", "", r"stages\.report\.foreach: no line 'mime'"),
+        ("mine", "role: final", r"line 'mine': no final labels are measured; expected one entry"),
+    ],
+)
+def test_a_line_that_is_not_declared_is_named(
+    tmp_path: Path, line: str, gone: str, error: str
+) -> None:
+    paths = write_run(tmp_path)
+    graph = paths["graph"].read_text()
+    paths["graph"].write_text(graph.replace(gone, "role: none") if gone else graph)
+    with pytest.raises(InputError, match=error):
+        report(PARAMS, line=line, **paths)
+
+
+def test_a_line_without_instances_or_corrections_has_a_page(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    graph = paths["graph"].read_text()
+    paths["graph"].write_text(graph.replace("line: mine, instances: x", "x: y"))
+    (tmp_path / "final/provenance.csv").unlink()
+    assert "<h2>Instances</h2>" not in written(paths)
 
 
 def test_same_inputs_give_the_same_page(tmp_path: Path) -> None:
@@ -168,7 +253,7 @@ def test_same_inputs_give_the_same_page(tmp_path: Path) -> None:
 def test_class_names_are_escaped(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     names = pd.DataFrame({"category": [1], "name": ["<b>cat"]})
-    write_table(paths["categories"], names, CATEGORIES)
+    write_table(tmp_path / "categories.parquet", names, CATEGORIES)
     assert "<b>cat" not in written(paths)
 
 

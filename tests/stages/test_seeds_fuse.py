@@ -1,6 +1,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from stages.engine import parallel
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.memo import Memo
-from stages.io.data_set import boxes_by_image
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.seeds_fuse import Params, seeds_fuse
@@ -21,12 +21,12 @@ from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, write_discs
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """GrabCut seeds without error; activations that fall off from each disc's centre."""
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
     written = write_discs(tmp_path)
-    boxes = boxes_by_image(written["instances"])
+    boxes = written.boxes()
     rows, columns = np.mgrid[2:40:4, 2:48:4] - 0.5
     for name, discs in DISCS.items():
         true = draw(name)[1]
@@ -43,8 +43,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         content = encode_score_map(ScoreMap(scores, classes, SIZE, 4))
         write_bytes(tmp_path / "cams" / f"{name}.npz", content)
     return {
-        "images": written["images"],
-        "instances": written["instances"],
+        "data": written,
         "cams": tmp_path / "cams",
         "grabcut": tmp_path / "grabcut",
         "out": tmp_path / "out",
@@ -57,11 +56,11 @@ def params(**changes: object) -> Params:
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
 
-def read(paths: dict[str, Path], folder: str, name: str) -> np.ndarray:
+def read(paths: dict[str, Any], folder: str, name: str) -> np.ndarray:
     return read_label_map(paths["out"] / folder / f"{name}.png")
 
 
-def test_seeds_are_right_and_grow_fewer(paths: dict[str, Path]) -> None:
+def test_seeds_are_right_and_grow_fewer(paths: dict[str, Any]) -> None:
     seeds_fuse(params(), **paths)
     for name in ("one", "two"):
         true = draw(name)[1]
@@ -76,37 +75,37 @@ def test_seeds_are_right_and_grow_fewer(paths: dict[str, Path]) -> None:
         assert set(np.unique(read(paths, "cam", name))) == {0, *(disc[0] for disc in DISCS[name])}
 
 
-def test_an_image_without_boxes_is_background(paths: dict[str, Path]) -> None:
+def test_an_image_without_boxes_is_background(paths: dict[str, Any]) -> None:
     seeds_fuse(params(), **paths)
     for folder in ("cam", "fused", "confident"):
         np.testing.assert_array_equal(read(paths, folder, "empty"), np.zeros(SIZE))
         assert not (paths["out"] / folder / "held.png").exists()
 
 
-def test_the_printed_rule_keeps_all_fused_seeds(paths: dict[str, Path]) -> None:
+def test_the_printed_rule_keeps_all_fused_seeds(paths: dict[str, Any]) -> None:
     seeds_fuse(params(confident_rule="printed"), **paths)
     for name in ("one", "two"):
         np.testing.assert_array_equal(read(paths, "confident", name), read(paths, "fused", name))
 
 
-def test_background_that_both_sources_see_in_a_box_becomes_a_seed(paths: dict[str, Path]) -> None:
+def test_background_that_both_sources_see_in_a_box_becomes_a_seed(paths: dict[str, Any]) -> None:
     for limit, found in ((0.0, False), (0.2, True)):
         seeds_fuse(params(inside_background=limit), **paths)
         for name in ("one", "two"):
-            true, boxes = draw(name)[1], boxes_by_image(paths["instances"])[name]
+            true, boxes = draw(name)[1], paths["data"].boxes()[name]
             fused = read(paths, "fused", name)
             inside = filled_boxes([box.corners for box in boxes], [1] * len(boxes), SIZE) == 1
             assert (fused[inside] == 0).any() == found
             assert not (true[fused == 0]).any()
 
 
-def test_a_class_that_the_activations_miss_is_taken_from_grabcut(paths: dict[str, Path]) -> None:
+def test_a_class_that_the_activations_miss_is_taken_from_grabcut(paths: dict[str, Any]) -> None:
     scores = np.zeros((1, 10, 12), np.float16)
     content = encode_score_map(ScoreMap(scores, np.array([1]), SIZE, 4))
     write_bytes(paths["cams"] / "one.npz", content)
     seeds_fuse(params(), **paths)
     grabcut = read_label_map(paths["grabcut"] / "one.png")
-    boxes = [box.corners for box in boxes_by_image(paths["instances"])["one"]]
+    boxes = [box.corners for box in paths["data"].boxes()["one"]]
     np.testing.assert_array_equal(read(paths, "fused", "one"), box_seeds(grabcut, boxes))
     np.testing.assert_array_equal(read(paths, "confident", "one"), box_seeds(grabcut, boxes))
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
@@ -119,18 +118,18 @@ def test_a_class_that_the_activations_miss_is_taken_from_grabcut(paths: dict[str
 @pytest.mark.parametrize("rule", ["agreement", "printed"])
 @pytest.mark.parametrize("activation", [0.0, 1.0])
 def test_a_crowd_gives_no_seeds_however_activated(
-    paths: dict[str, Path], tmp_path: Path, rule: str, activation: float
+    paths: dict[str, Any], tmp_path: Path, rule: str, activation: float
 ) -> None:
-    region = add_crowd(paths["instances"], "two", (22, 0, 47, 30))
+    region = add_crowd(paths["data"].table("instances"), "two", (22, 0, 47, 30))
     grabcut = grabcut_seeds.Params(seed=0, iterations=5, min_fraction=0.1)
-    cut, tables = tmp_path / "cut", {name: paths[name] for name in ("images", "instances")}
-    grabcut_seeds.grabcut_seeds(grabcut, tmp_path, **tables, out=cut)
+    cut = tmp_path / "cut"
+    grabcut_seeds.grabcut_seeds(grabcut, paths["data"], cut)
     scores = np.full((2, 40, 48), activation, np.float16)
     content = encode_score_map(ScoreMap(scores, np.array([1, 2]), SIZE, 1))
     write_bytes(paths["cams"] / "two.npz", content)
     numbers = params(confident_rule=rule, inside_background=0.3)
     seeds_fuse(numbers, **(paths | {"grabcut": cut / "labels"}))
-    boxes = [box.corners for box in boxes_by_image(paths["instances"])["two"]]
+    boxes = [box.corners for box in paths["data"].boxes()["two"]]
     inside = filled_boxes(boxes, [1, 1], SIZE) == 1
     for folder in ("fused", "confident"):
         labels = read(paths, folder, "two")
@@ -141,14 +140,14 @@ def test_a_crowd_gives_no_seeds_however_activated(
     assert metrics["fused_share_of_box_pixels"] <= 1
 
 
-def test_a_map_of_another_size_is_refused(paths: dict[str, Path]) -> None:
+def test_a_map_of_another_size_is_refused(paths: dict[str, Any]) -> None:
     labels = np.zeros((40, 44), np.uint8)
     write_bytes(paths["grabcut"] / "two.png", encode_label_map(labels))
     with pytest.raises(InputError, match=r"two\.png: size \(40, 44\); expected \(40, 48\)"):
         seeds_fuse(params(), **paths)
 
 
-def test_missing_activations_are_named(paths: dict[str, Path]) -> None:
+def test_missing_activations_are_named(paths: dict[str, Any]) -> None:
     (paths["cams"] / "one.npz").unlink()
     with pytest.raises(InputError, match=r"one\.npz: cannot be read: No such file"):
         seeds_fuse(params(), **paths)

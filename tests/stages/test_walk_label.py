@@ -1,6 +1,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.memo import Memo
+from stages.io.data_set import Dataset
 from stages.io.graphs import Graph, encode_graph
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
@@ -33,7 +35,7 @@ def _graph() -> Graph:
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("stages.engine.parallel.Memo", partial(Memo, folder=tmp_path / "memo"))
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     seeds = np.full(SIZE, 255, dtype=np.uint8)
@@ -51,8 +53,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
            "y1": 40.0, "area": 280.0, "is_crowd": False, "mask": None, "score": 1.0}  # fmt: skip
     write_table(tmp_path / "instances.parquet", pd.DataFrame([box]), INSTANCES)
     return {
-        "images": tmp_path / "images.parquet",
-        "instances": tmp_path / "instances.parquet",
+        "data": Dataset(tmp_path),
         "graphs": tmp_path / "graphs",
         "seeds": tmp_path / "seeds",
         "out": tmp_path / "out",
@@ -60,7 +61,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6])
-def test_maps_are_the_shares_of_the_dense_walk(paths: dict[str, Path], tolerance: float) -> None:
+def test_maps_are_the_shares_of_the_dense_walk(paths: dict[str, Any], tolerance: float) -> None:
     walk_label(Params(8.0, 64, tolerance, 1.0, False, 0), **paths)
     score_map = read_score_map(paths["out"] / "maps" / "a.npz")
     assert score_map.classes.tolist() == [0, 7]
@@ -72,7 +73,7 @@ def test_maps_are_the_shares_of_the_dense_walk(paths: dict[str, Path], tolerance
     np.testing.assert_allclose(score_map.scores, shares, atol=1e-3)
 
 
-def test_light_background_walkers_leave_more_to_the_objects(paths: dict[str, Path]) -> None:
+def test_light_background_walkers_leave_more_to_the_objects(paths: dict[str, Any]) -> None:
     shares = {}
     for weight in (1.0, 0.25):
         walk_label(Params(8.0, 64, 0.0, weight, False, 0), **paths)
@@ -81,7 +82,7 @@ def test_light_background_walkers_leave_more_to_the_objects(paths: dict[str, Pat
     np.testing.assert_allclose(shares[0.25][1] / shares[0.25][0], 4 * odds, rtol=0.01)
 
 
-def test_labels_follow_the_strong_edges(paths: dict[str, Path]) -> None:
+def test_labels_follow_the_strong_edges(paths: dict[str, Any]) -> None:
     walk_label(Params(8.0, 64, 0.0, 1.0, False, 0), **paths)
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert labels.shape == SIZE
@@ -91,17 +92,17 @@ def test_labels_follow_the_strong_edges(paths: dict[str, Path]) -> None:
     assert metrics["images"] == 2
 
 
-def test_classes_stay_inside_their_boxes_if_asked(paths: dict[str, Path]) -> None:
+def test_classes_stay_inside_their_boxes_if_asked(paths: dict[str, Any]) -> None:
     walk_label(Params(8.0, 64, 0.0, 1.0, True, 0), **paths)
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[20:, 30:] == 7).all()
     assert (labels == 7).sum() == 20 * 14
 
 
-def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path]) -> None:
-    rows = read_rows(paths["instances"], INSTANCES)
+def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Any]) -> None:
+    rows = read_rows(paths["data"].table("instances"), INSTANCES)
     crowd = rows[0] | {"instance_id": 2, "is_crowd": True, "x0": 10.0, "y0": 10.0}
-    write_table(paths["instances"], pd.DataFrame([*rows, crowd]), INSTANCES)
+    write_table(paths["data"].table("instances"), pd.DataFrame([*rows, crowd]), INSTANCES)
     walk_label(Params(8.0, 64, 0.0, 1.0, True, 0), **paths)
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[20:, 30:] == 7).all()
@@ -109,14 +110,14 @@ def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Path]) -> No
     assert (labels[:10] == 0).all()
 
 
-def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Path]) -> None:
+def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Any]) -> None:
     walk_label(Params(8.0, 64, 0.0, 1.0, True, 0.25), **paths)  # of 14 columns and 20 rows
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[15:, 27:] == 7).all()
     assert (labels[:15] == 0).all()
 
 
-def test_image_without_seeds_is_background(paths: dict[str, Path]) -> None:
+def test_image_without_seeds_is_background(paths: dict[str, Any]) -> None:
     walk_label(Params(8.0, 64, 0.0, 1.0, False, 0), **paths)
     assert not read_label_map(paths["out"] / "labels" / "empty.png").any()
     score_map = read_score_map(paths["out"] / "maps" / "empty.npz")
@@ -127,8 +128,8 @@ def test_image_without_seeds_is_background(paths: dict[str, Path]) -> None:
     assert metrics["nodes_unreached"] == 30
 
 
-def test_seeds_of_another_size_are_refused(paths: dict[str, Path]) -> None:
+def test_seeds_of_another_size_are_refused(paths: dict[str, Any]) -> None:
     path = paths["seeds"] / "a.png"
     write_bytes(path, encode_label_map(np.zeros((4, 5), dtype=np.uint8)))
-    with pytest.raises(InputError, match=r"a\.png: expected size \(40, 44\), found \(4, 5\)"):
+    with pytest.raises(InputError, match=r"a\.png: size \(4, 5\); expected \(40, 44\)"):
         walk_label(Params(8.0, 64, 0.0, 1.0, False, 0), **paths)

@@ -167,7 +167,7 @@ function setUpViews() {
       }
     });
     picture.addEventListener("pointerleave", () => crosses.forEach((cross) => { cross.hidden = true; }));
-    if (!view.classList.contains("is-graph")) continue;
+    if (!view.classList.contains("is-graphs")) continue;
     picture.addEventListener("click", (event) => {
       const [x, y] = place(event, view);
       const over = $(".over", view);
@@ -184,7 +184,7 @@ function setUpClasses() {
   const chosen = $("#category");
   if (!chosen) return;
   const show = () => {
-    for (const over of $$(".is-scores .over")) {
+    for (const over of $$(".is-score_maps .over")) {
       const wanted = new URL(over.dataset.address, location);
       if (chosen.value === "") wanted.searchParams.delete("category");
       else wanted.searchParams.set("category", chosen.value);

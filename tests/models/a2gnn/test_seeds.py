@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.a2gnn.network import seeds
+from models.a2gnn import seeds
 from models.ops.grabcut import label_cuts
 from tests.reference import seeds as looped
 

@@ -4,6 +4,8 @@ kernel) to 0.18 (bilateral), measured over six seeds; without the pixel's own me
 1.5. Steps amplify the error, so after five only the winning labels are compared.
 """
 
+from dataclasses import astuple
+
 import cv2
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ def push(refined, start):
 def test_one_step_is_the_exact_step_within_the_lattice_error(seed, kernels, tolerance):
     start, image = random_case(seed)
     found = push(dense_crf(start, image, kernels), start)
-    exact = push(exact_crf(start.astype(float), image, *kernels), start)
+    exact = push(exact_crf(start.astype(float), image, *astuple(kernels)), start)
     assert np.linalg.norm(found - exact) < tolerance * np.linalg.norm(exact)
 
 
@@ -52,7 +54,7 @@ def test_five_steps_choose_the_labels_of_exact_inference():
     start, image = random_case(0)
     kernels = Kernels(5, 3, 3, 8, 30, 4)
     found = dense_crf(start, image, kernels).argmax(axis=0)
-    exact = exact_crf(start.astype(float), image, *kernels).argmax(axis=0)
+    exact = exact_crf(start.astype(float), image, *astuple(kernels)).argmax(axis=0)
     assert (found == exact).mean() > 0.93
     assert (start.argmax(axis=0) == exact).mean() < 0.85
 

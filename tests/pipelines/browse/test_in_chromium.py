@@ -214,7 +214,7 @@ def test_the_review_frames_the_boxes_and_b_takes_the_frames_away(tab: Tab) -> No
 
 def test_a_click_on_a_graph_asks_for_the_affinities_there(tab: Tab) -> None:
     page = tab.go(f"/image?id={IMAGES[0]}")
-    picture = page.locator(".tile.is-graph .picture")
+    picture = page.locator(".tile.is-graphs .picture")
     box = picture.bounding_box()
     assert box is not None
     with page.expect_response(lambda answer: "&x=" in answer.url) as answer:
@@ -277,7 +277,7 @@ def test_keys_mark_images_in_the_review(tab: Tab) -> None:
 
 def test_the_scores_of_one_class_can_be_chosen(tab: Tab) -> None:
     page = tab.go("/stage?name=classifier_infer")
-    over = page.locator(".is-scores .over").first
+    over = page.locator(".is-score_maps .over").first
     with page.expect_response(lambda answer: "category=1" in answer.url) as answer:
         page.locator("#category").select_option("1")
     assert answer.value.ok

@@ -109,12 +109,11 @@ def test_nothing_is_half_written(root: Path, monkeypatch: pytest.MonkeyPatch, fa
     assert contents(root) == before
 
 
-def test_the_last_stage_may_be_the_end_of_dvc_yaml(root: Path) -> None:
-    text = (root / "dvc.yaml").read_text()
-    for shorter in (
-        text.partition("\n# `dvc plots")[0],
-        text.partition("\n# `dvc plots")[0] + "\n",
-    ):
-        (root / "dvc.yaml").write_text(shorter)
-        entry = module._with_entry(root / "dvc.yaml", NAME)
-        assert YAML(typ="safe").load(entry)["stages"][NAME]["metrics"]
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_the_last_stage_may_be_the_end_of_dvc_yaml(root: Path, end: str) -> None:
+    path = root / "dvc.yaml"
+    stages = path.read_text().partition("\nplots:")[0].rpartition("\n#")[0].rstrip()
+    path.write_text(stages + end)
+    new_stage(root, NAME)
+    assert path.read_text().startswith(stages)
+    assert YAML(typ="safe").load(path)["stages"][NAME]["metrics"]

@@ -136,11 +136,11 @@ def test_photographs_name_no_classes_of_a_data_set(tmp_path: Path) -> None:
     shutil.copytree(HERE / "presets", tmp_path / "presets")
     use_preset(tmp_path, "photographs", ["dataset.root=data/raw/mine", "dataset.format=folder"])
     mine = YAML(typ="safe").load(tmp_path / "params.yaml")
-    assert mine["labels_eval"]["classes"] == mine["deeplab_eval"]["classes"] == []
+    assert mine["labels_eval"]["classes"] == []
     use_preset(tmp_path, "voc2012-mobilenet")
     voc = YAML(typ="safe").load(tmp_path / "params.yaml")
     differing = {name for name in voc if voc[name] != mine[name]}
-    assert differing == {"dataset", "labels_eval", "deeplab_eval"}
+    assert differing == {"dataset", "labels_eval"}
 
 
 OWN = "mine: # of a stage that I added\n  value: 5 # more\n\n  seconds: 0.1\n  fail: false\n"

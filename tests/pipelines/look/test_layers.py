@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue, Kind, instances_by_image
 from stages.engine.errors import InputError
-from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, dvc, label_map
+from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, commit_all, dvc, label_map
 
 
 def catalogue_of(gallery: Gallery, name: str = "workspace") -> Catalogue:
@@ -26,7 +27,7 @@ def test_a_catalogue_knows_images_classes_and_boxes(gallery: Gallery) -> None:
     assert set(found.colours) == {1, 2}
 
 
-def test_the_kind_of_a_layer_is_told_from_its_files(gallery: Gallery) -> None:
+def test_the_kind_of_a_layer_is_declared_in_dvc_yaml(gallery: Gallery) -> None:
     found = catalogue_of(gallery)
     kinds = {layer.name: (layer.stage, layer.kind) for layer in found.all_layers()}
     assert kinds == {
@@ -121,12 +122,65 @@ def test_a_folder_whose_list_is_lost_is_left_out(own_gallery: Gallery) -> None:
     assert [layer.name for layer in layers] == ["walk_label/graphs", "walk_label/labels"]
 
 
-def test_a_broken_file_makes_no_layer(own_gallery: Gallery) -> None:
+def test_a_broken_file_is_said_where_it_is_read(own_gallery: Gallery) -> None:
     objects, revision = Objects(own_gallery.root), read_revision(own_gallery.root)
     record = revision.stages["walk_label"]
     for out in ("data/walk_label/maps", "data/walk_label/labels"):
         for md5 in objects.files(revision, record, out).values():
             objects.place(md5).chmod(0o644)
             objects.place(md5).write_bytes(b"broken")
-    layers = Catalogue(objects, revision).layers("walk_label")
-    assert [layer.name for layer in layers] == ["walk_label/graphs"]
+    catalogue = Catalogue(objects, revision)
+    labels = catalogue.layer("walk_label/labels")
+    with pytest.raises(InputError, match="not a readable PNG"):
+        catalogue.labels(labels, "a")
+
+
+def test_what_is_not_declared_is_no_layer(own_gallery: Gallery) -> None:
+    graph = own_gallery.root / "dvc.yaml"
+    declared = "walk_label/maps: {type: score_maps}"
+    graph.write_text(graph.read_text().replace(declared, "walk_label/maps"))
+    layers = catalogue_of(own_gallery).layers("walk_label")
+    assert [layer.name for layer in layers] == ["walk_label/graphs", "walk_label/labels"]
+    assert len(catalogue_of(own_gallery, "second").layers("walk_label")) == 3, "as it was then"
+
+
+def test_a_stage_that_was_renamed_and_not_run_again_keeps_its_layers(own_gallery: Gallery) -> None:
+    graph = own_gallery.root / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("  crf_refine:", "  refined:"))
+    found = catalogue_of(own_gallery).labelled("final", Kind.LABELS)
+    assert [(layer.name, layer.stage) for layer in found] == [
+        ("crf_refine/walk", "crf_refine@walk")
+    ]
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "{type: instances}",
+        "{type: [label_maps]}",
+        "{type: 3, labels: final}",
+        "{labels: [final], meta: {folders: {a: [x], b: 7}}}",
+        "{meta: [x]}",
+    ],
+)
+def test_notes_that_fit_nothing_are_no_layers(own_gallery: Gallery, notes: str) -> None:
+    graph = own_gallery.root / "dvc.yaml"
+    old = "walk_label/labels: {type: label_maps}"
+    graph.write_text(graph.read_text().replace(old, f"walk_label/labels: {notes}"))
+    layers = catalogue_of(own_gallery).layers("walk_label")
+    assert [layer.name for layer in layers] == ["walk_label/graphs", "walk_label/maps"]
+
+
+def test_a_revision_before_the_declarations_is_read_with_those_of_today(
+    own_gallery: Gallery,
+) -> None:
+    graph = own_gallery.root / "dvc.yaml"
+    today = graph.read_text()
+    graph.write_text(re.sub(r": \{(type|labels): .*\}(?=\]?\n)", "", today))
+    assert "label_maps" not in graph.read_text()
+    commit_all(own_gallery.root, "as it was before")
+    assert catalogue_of(own_gallery, "HEAD").all_layers() == []
+    graph.write_text(today)
+    old, new = catalogue_of(own_gallery, "HEAD"), catalogue_of(own_gallery, "second")
+    assert [layer.name for layer in old.all_layers()] == [layer.name for layer in new.all_layers()]
+    assert [layer.name for layer in old.labelled("final", Kind.LABELS)] == ["crf_refine/walk"]

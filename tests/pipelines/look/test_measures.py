@@ -9,10 +9,10 @@ from pipelines.graph.objects import Objects
 from pipelines.graph.revisions import read_revision
 from pipelines.look.measures import (
     Row,
-    ladder_rows,
     ladder_table,
+    read_ladders,
     revisions_table,
-    workspace_ladder,
+    workspace_ladders,
 )
 from tests.pipelines.gallery import Gallery
 
@@ -24,7 +24,7 @@ def shown(table: Table) -> str:
 
 
 def rows_of(gallery: Gallery, name: str) -> list[Row]:
-    return ladder_rows(Objects(gallery.root), read_revision(gallery.root, name))
+    return read_ladders(Objects(gallery.root), read_revision(gallery.root, name))["masks"]
 
 
 def test_rows_come_in_the_order_of_the_graph(own_gallery: Gallery) -> None:
@@ -55,20 +55,20 @@ def test_numbers_that_only_git_has_are_read(own_gallery: Gallery) -> None:
 
 
 def test_the_workspace_shows_what_the_run_was_about(own_gallery: Gallery, tmp_path: Path) -> None:
-    names = [label for label, _ in workspace_ladder(own_gallery.root, ["labels_eval@crf", "x"])]
-    assert names == ["crf"]
+    found = workspace_ladders(own_gallery.root, ["labels_eval@crf", "x"])
+    assert {line: [name for name, _ in rows] for line, rows in found.items()} == {"masks": ["crf"]}
     shutil.rmtree(own_gallery.root / ".dvc/cache")
     (own_gallery.root / "data/labels_eval/crf.json").unlink()
-    assert workspace_ladder(own_gallery.root, ["labels_eval@crf"]) == []
-    assert workspace_ladder(tmp_path, ["labels_eval@crf"]) == []
+    assert workspace_ladders(own_gallery.root, ["labels_eval@crf"]) == {}
+    assert workspace_ladders(tmp_path, ["labels_eval@crf"]) == {}
 
 
 def test_columns_that_nobody_measured_are_left_out() -> None:
-    text = shown(ladder_table([("walk", {"miou": 70.0, "precision": 80.25}), ("x", {})]))
+    text = shown(ladder_table("masks", [("walk", {"miou": 70.0, "precision": 80.25}), ("x", {})]))
     assert "80.2" in text
     assert "chosen" not in text
     assert "coverage" not in text
-    assert "None" not in shown(ladder_table([("walk", {"miou": None})]))
+    assert "None" not in shown(ladder_table("masks", [("walk", {"miou": None})]))
 
 
 def test_revisions_stand_side_by_side_with_what_the_last_gained() -> None:
@@ -77,11 +77,11 @@ def test_revisions_stand_side_by_side_with_what_the_last_gained() -> None:
         "[red]odd": [("walk", {"miou": 60.25}), ("crf", {"miou": 70.0})],
         "last": [("crf", {"miou": 69.0}), ("walk", {"miou": None})],
     }
-    lines = [line.strip()[1:-1] for line in shown(revisions_table(ladders)).splitlines()]
+    lines = [line.strip()[1:-1] for line in shown(revisions_table("masks", ladders)).splitlines()]
     cells = [[cell.strip() for cell in line.split("│")] for line in lines if "│" in line]
     assert cells == [
         ["crf", "", "70.0", "69.0", "-1.0"],
         ["walk", "50.0", "60.2", "", ""],
         ["old", "10.0", "", "", ""],
     ]
-    assert "[red]odd" in shown(revisions_table(ladders))
+    assert "[red]odd" in shown(revisions_table("masks", ladders))

@@ -44,7 +44,7 @@ def test_a_file_is_explained_by_the_record_of_its_stage(gallery: Gallery) -> Non
     assert found.state is FileState.AS_RECORDED
     assert found.since is not None
     assert found.since.name == gallery.second
-    assert (found.run, found.made, found.origin) == (None, None, None)
+    assert (found.run, found.made) == (None, None)
 
 
 def test_another_revision_is_explained_without_a_checkout(own_gallery: Gallery) -> None:

@@ -28,7 +28,7 @@ def stages(rows: dict[str, int]) -> dict[str, Made]:
         labels = np.zeros((8, 8), np.uint8)
         labels[:count] = 1
         files[f"{name}.png"] = encode_label_map(labels)
-    final = Made({"data/labels_final/labels": files})
+    final = Made({"data/labels_final/labels": files}, labels=["final"])
     return {"scenes": scenes, "dataset": dataset, "labels_final": final}
 
 

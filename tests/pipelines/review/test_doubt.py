@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from pipelines.graph.objects import Objects
 from pipelines.graph.revisions import read_revision
-from pipelines.look.layers import Catalogue
+from pipelines.look.layers import Catalogue, Kind
 from pipelines.review.doubt import (
     Doubt,
     disagreement,
@@ -16,6 +16,7 @@ from pipelines.review.doubt import (
     doubt_of_files,
     entropy,
     final_layer,
+    opinions,
     unfilled,
     worst_first,
 )
@@ -104,7 +105,7 @@ def scores(probability: float) -> bytes:
     return encode_score_map(ScoreMap(values, np.array([0, 1]), (4, 4), 4))
 
 
-def made(repository: MadeRepository, final: str = "data/labels_final/labels") -> Catalogue:
+def made(repository: MadeRepository, line: str = "") -> Catalogue:
     """Images "calm" and "wild", whose sources disagree in a quarter; and "bare", without boxes."""
     black = np.zeros((4, 4, 3), np.uint8)
     scenes, dataset = dataset_stage(
@@ -118,12 +119,16 @@ def made(repository: MadeRepository, final: str = "data/labels_final/labels") ->
     for name, wild in (("seeds_fuse/fused", seeds), ("walk_label/labels", other)):
         files = {"calm": half, "wild": wild, "bare": half * 0}
         folder = {f"{image_id}.png": encode_label_map(labels) for image_id, labels in files.items()}
-        stages[name.split("/")[0]] = Made({f"data/{name}": folder})
+        meta = {"line": line} if line else {}
+        stages[name.split("/")[0]] = Made({f"data/{name}": folder}, labels=["opinion"], meta=meta)
     labels = {f"{name}.png": encode_label_map(half) for name in ("calm", "wild")}
     labels["bare.png"] = encode_label_map(half * 0)
     maps = {"calm.npz": scores(0.01), "wild.npz": scores(0.4)}
-    stages["a2gnn_label"] = Made({"data/a2gnn_label/labels": labels, "data/a2gnn_label/maps": maps})
-    stages[final.split("/")[1]] = Made({final: labels})
+    found = {"data/a2gnn_label/labels": labels, "data/a2gnn_label/maps": maps}
+    stages["a2gnn_label"] = Made(found, labels=["opinion"])
+    for name in ("masks", "other"):  # the first is meant
+        final = {f"data/labels_final/{name}": labels}
+        stages[f"labels_final@{name}"] = Made(final, labels=["final"], meta={"line": "${key}"})
     repository.record(stages)
     return Catalogue(Objects(repository.root), read_revision(repository.root))
 
@@ -144,12 +149,13 @@ def test_the_image_whose_sources_disagree_comes_first(tmp_path: Path) -> None:
     assert worst_first(catalogue, "unfilled") == [wild, calm, bare], "what cannot be told is last"
 
 
-def test_the_labels_before_the_corrections_are_taken_where_there_are_no_others(
-    tmp_path: Path,
-) -> None:
-    catalogue = made(MadeRepository(tmp_path), "data/crf_refine/a2gnn")
-    assert final_layer(catalogue).name == "crf_refine/a2gnn"
-    assert doubt(catalogue, "wild").unfilled == 50
+def test_the_opinions_are_those_of_the_line_whose_labels_are_final(tmp_path: Path) -> None:
+    catalogue = made(MadeRepository(tmp_path / "one"), "masks")
+    assert final_layer(catalogue).name == "labels_final/masks"
+    names = {layer.name for layer in opinions(catalogue, Kind.LABELS)}
+    assert names == {"seeds_fuse/fused", "walk_label/labels", "a2gnn_label/labels"}
+    other = made(MadeRepository(tmp_path / "other"), "other")
+    assert [layer.name for layer in opinions(other, Kind.LABELS)] == ["a2gnn_label/labels"]
 
 
 def test_a_revision_without_labels_is_told_in_one_line(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def repository(tmp_path: Path) -> MadeRepository:
     outs["data/dataset/images.parquet"] = parquet(images, IMAGES)
     files = {f"{name}.png": encode_label_map(labels_of(name)) for name in photographs}
     stages = {"scenes": scenes, "dataset": Made(outs, dataset.deps, dataset.params)}
-    made.record({**stages, "labels_final": Made({f"data/{FINAL}": files})})
+    made.record({**stages, "labels_final": Made({f"data/{FINAL}": files}, labels=["final"])})
     return made
 
 

@@ -140,7 +140,8 @@ def test_an_output_outside_the_repository_is_left_alone(mini: MiniRepository) ->
     for path, md5 in (("../mine.txt", "0" * 32), (mine, "1" * 32), ("params.yaml", "../x")):
         lock += f"    - {{path: {path}, md5: '{md5}'}}\n"
     (mini.root / "dvc.lock").write_text(lock)
-    assert not verify(mini.root, drop=True).bad
+    with pytest.raises(InputError, match=r"out '\.\./mine\.txt'; expected a path inside"):
+        verify(mini.root, drop=True)
     assert mine.exists()
 
 

@@ -2,6 +2,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,12 +35,54 @@ def draw_stage(params: Params, images: Path, out: Path, name: str = "plain") -> 
     seen.append((params, images, out, name))
 
 
-def read_slowly(params: Params, images: Path, out: Path, root: Path = Path("unused")) -> None:
+def read_slowly(params: Params, images: Path, out: Path) -> None:
     """A stage under which something happens."""
     meanwhile.pop()()
 
 
 meanwhile: list[Callable[[], object]] = []
+
+
+@dataclass(frozen=True)
+class Folder:
+    folder: Path
+    root: Path = Path("nowhere")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.folder / "table",)
+
+
+def read_folder(params: Params, data: Folder, out: Path) -> None:
+    """A stage that is given a dataclass of paths."""
+    seen.append(data)
+    for edit in meanwhile:
+        edit()
+
+
+@pytest.mark.parametrize("words", [[], ["--root", "@photographs.root"]])
+def test_a_dataclass_of_paths_is_an_option_per_field(tmp_path: Path, words: list[str]) -> None:
+    section = "read_folder: {epochs: 3, learning_rate: 1}\nphotographs: {root: 'a b'}\n"
+    file = write_params(tmp_path, section)
+    seen.clear()
+    run(read_folder, ["--data", "d", *words, "--out", "o", "--params", str(file)])
+    assert seen == [Folder(Path("d"), Path("a b" if words else "nowhere"))]
+
+
+def test_what_a_dataclass_of_paths_names_is_watched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_params(tmp_path, "read_folder: {epochs: 3, learning_rate: 1}\n")
+    words = ["--data", str(tmp_path), "--out", "o", "--params", str(file)]
+    (tmp_path / "table").write_text("before")
+    for name, ends in (("other", False), ("table", True)):
+        monkeypatch.setitem(globals(), "meanwhile", [partial((tmp_path / name).write_text, "now")])
+        if not ends:
+            run(read_folder, words)
+            continue
+        with pytest.raises(SystemExit):
+            run(read_folder, words)
+        assert "table changed while read_folder ran" in capsys.readouterr().err
 
 
 def write_params(path: Path, text: str) -> Path:
@@ -120,7 +163,7 @@ def run_while(folder: Path, edit: Callable[[], object]) -> None:
     meanwhile.append(edit)
     words = [
         *("--images", str(folder / "images.parquet"), "--out", str(folder / "out")),
-        *("--root", str(folder / "photographs"), "--params", str(folder / "params.yaml")),
+        *("--params", str(folder / "params.yaml")),
     ]
     run(read_slowly, words)
 

@@ -52,7 +52,7 @@ class StubMemo:
         return True
 
 
-ITEMS = [Item(f"i{value}", value) for value in range(9)]
+ITEMS = {f"i{value}": Item(f"i{value}", value) for value in range(9)}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -91,7 +91,7 @@ def test_one_image_more_is_computed_alone_and_without_another_process(
         assert item.value == 4
         return square(item)
 
-    others = [item for item in ITEMS if item.value != 4]
+    others = {image_id: item for image_id, item in ITEMS.items() if item.value != 4}
     map_images(square, others, tmp_path / "a", stage="square", workers=1)
     stats = map_images(only_the_new_one, ITEMS, tmp_path / "b", stage="square", workers=2)
     assert [row["value"] for row in stats] == list(range(9))
@@ -125,8 +125,8 @@ def read_what_is_put_back(item: FileItem) -> Outcome:
 def test_what_was_made_of_a_file_that_changed_meanwhile_is_not_kept(
     tmp_path: Path, stage: Callable[[FileItem], Outcome]
 ) -> None:
-    items = [FileItem(name, tmp_path / f"{name}.png") for name in "abc"]
-    for item in items:
+    items = {name: FileItem(name, tmp_path / f"{name}.png") for name in "abc"}
+    for item in items.values():
         item.file.write_bytes(b"first ")
     with pytest.raises(InputError, match=r"image a: .*/a\.png changed while the stage ran; run it"):
         map_images(stage, items, tmp_path / "out", stage="square", workers=1)
@@ -171,7 +171,7 @@ def test_a_damaged_result_is_computed_again_and_said_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
-    place = StubMemo(tmp_path / "memo").path(ITEMS[3])
+    place = StubMemo(tmp_path / "memo").path(ITEMS["i3"])
     content = bytearray(place.read_bytes())
     content[content.index(b"9")] ^= 1
     place.write_bytes(content)
@@ -185,12 +185,14 @@ def test_a_damaged_result_is_computed_again_and_said_once(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_names_its_image(tmp_path: Path, workers: int) -> None:
     with pytest.raises(ValueError, match="got -1") as caught:
-        map_images(square, [*ITEMS, Item("bad", -1)], tmp_path, stage="square", workers=workers)
+        map_images(
+            square, ITEMS | {"bad": Item("bad", -1)}, tmp_path, stage="square", workers=workers
+        )
     assert any("image bad" in note for note in caught.value.__notes__)
 
 
 def test_no_images_is_no_work(tmp_path: Path) -> None:
-    assert map_images(square, [], tmp_path / "out", stage="square") == []
+    assert map_images(square, {}, tmp_path / "out", stage="square") == []
     assert (tmp_path / "out").is_dir()
 
 
@@ -210,7 +212,7 @@ def test_verifying_names_what_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
-    place = StubMemo(tmp_path / "memo").path(ITEMS[4])
+    place = StubMemo(tmp_path / "memo").path(ITEMS["i4"])
     memo.keep_outcome(place, Outcome({"i4.txt": b"17"}, {"value": 4}))
     monkeypatch.setenv("SEEDMASK_VERIFY_MEMO", "1")
     with pytest.raises(SystemExit) as ended:
@@ -224,7 +226,7 @@ def test_verifying_says_that_a_damaged_result_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     map_images(square, ITEMS, tmp_path / "a", stage="square", workers=1)
-    StubMemo(tmp_path / "memo").path(ITEMS[4]).write_bytes(b"PK\3\4")
+    StubMemo(tmp_path / "memo").path(ITEMS["i4"]).write_bytes(b"PK\3\4")
     monkeypatch.setenv("SEEDMASK_VERIFY_MEMO", "1")
     with pytest.raises(SystemExit) as ended:
         map_images(square, ITEMS, tmp_path / "b", stage="square", workers=1)
@@ -259,7 +261,7 @@ def square(item: Item) -> Outcome:
     return Outcome({f"{item.image_id}.txt": b"%d" % item.value**2}, {"pid": os.getpid()})
 
 if __name__ == "__main__":
-    items = [Item(f"i{value}", value) for value in range(int(sys.argv[1]), 40)]
+    items = {f"i{value}": Item(f"i{value}", value) for value in range(int(sys.argv[1]), 40)}
     stats = map_images(square, items, Path("out"), stage="scenes")
     pids = {row["pid"] for row in stats}
     print(len(pids), os.getpid() in pids)

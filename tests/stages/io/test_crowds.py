@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.io.crowds import Crowd, crowd_region, crowds_by_image
+from stages.io.crowds import crowd_region
+from stages.io.data_set import Crowd, crowds_by_image
 from stages.io.label_maps import encode_rle
 from stages.io.tables import INSTANCES, write_table
 

@@ -7,12 +7,13 @@ import pytest
 from stages.engine.errors import InputError
 from stages.io.data_set import (
     Box,
+    Dataset,
     boxes_by_image,
     images_of_split,
     numbered_boxes_by_image,
     tags_by_image,
 )
-from stages.io.tables import IMAGES, INSTANCES, TAGS, write_table
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
 from tests.stages.devkits import picture, picture_bytes
 
 
@@ -34,10 +35,12 @@ def test_images_of_a_split_keep_the_order_of_the_table(tmp_path: Path) -> None:
     assert found[0].size == (40, 48)
 
 
-def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
+def test_training_images_there_must_be_and_validation_images_there_may(tmp_path: Path) -> None:
     table = images_table(tmp_path, {"a": "train"})
-    with pytest.raises(InputError, match=r"images\.parquet: no image in split 'val'"):
-        images_of_split(table, tmp_path, "val")
+    assert images_of_split(table, tmp_path, "val") == []
+    table = images_table(tmp_path, {"a": "val"})
+    with pytest.raises(InputError, match=r"images\.parquet: no image in split 'train'"):
+        images_of_split(table, tmp_path, "train")
 
 
 def test_an_image_is_read_only_as_the_dataset_stage_saw_it(tmp_path: Path) -> None:
@@ -67,3 +70,19 @@ def test_tags_are_ascending_and_unique(tmp_path: Path) -> None:
     rows = [{"image_id": "a", "category": int(value)} for value in rng.integers(1, 6, 30)]
     write_table(tmp_path / "t.parquet", pd.DataFrame(rows), TAGS)
     assert tags_by_image(tmp_path / "t.parquet") == {"a": (1, 2, 3, 4, 5)}
+
+
+def test_a_data_set_reads_each_table_when_it_is_asked(tmp_path: Path) -> None:
+    images_table(tmp_path, {"a": "train", "b": "val"})
+    names = pd.DataFrame({"category": [2, 1], "name": ["dog", "cat"]})
+    write_table(tmp_path / "categories.parquet", names, CATEGORIES)
+    data = Dataset(tmp_path, Path("photographs"))
+    (image,) = data.images("val")
+    assert (image.image_id, image.path) == ("b", Path("photographs/x/b.png"))
+    assert list(data.categories().items()) == [(2, "dog"), (1, "cat")]
+    assert list(data.class_names().items()) == [(0, "background"), (1, "cat"), (2, "dog")]
+    for read in (data.boxes, data.numbered_boxes, data.crowds):
+        with pytest.raises(InputError, match=r"instances\.parquet: no such table"):
+            read()
+    with pytest.raises(InputError, match=r"tags\.parquet: no such table"):
+        data.tags()

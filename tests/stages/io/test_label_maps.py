@@ -63,3 +63,11 @@ def test_unreadable_label_maps_are_named(tmp_path: Path) -> None:
 @given(mask=arrays(np.bool_, SHAPES))
 def test_run_lengths_round_trip(mask: npt.NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(decode_rle(encode_rle(mask), *mask.shape), mask)
+
+
+def test_another_size_than_that_of_the_image_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encode_label_map(np.zeros((3, 4), np.uint8)))
+    assert read_label_map(path, (3, 4)).shape == (3, 4)
+    with pytest.raises(InputError, match=r"a\.png: size \(3, 4\); expected \(4, 3\) of its image"):
+        read_label_map(path, (4, 3))

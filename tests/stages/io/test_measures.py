@@ -9,6 +9,7 @@ import pytest
 from models.metrics import ConfusionMatrix
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
+from stages.io.data_set import read_class_names
 from stages.io.label_maps import encode_label_map
 from stages.io.measures import (
     IMAGE_SCORES,
@@ -16,7 +17,6 @@ from stages.io.measures import (
     image_scores,
     labels_of,
     percent,
-    read_class_names,
     read_truth,
     scores_of_image,
     set_scores,
