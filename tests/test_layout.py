@@ -192,6 +192,7 @@ def test_every_line_has_a_report_final_labels_a_deployment_and_a_row_that_is_fin
     assert lines == {output.line for output in outputs if "final" in output.labels}
     for line in lines:
         read_line(nodes(), line, ROOT / "dvc.yaml")
+    assert GRAPH["report"]["do"]["meta"]["needs"], "a data set without its labels is refused"
     deployed = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
     assert {each["name"] for each in deployed} == lines | {"on-demand"}
 

@@ -221,6 +221,20 @@ def test_the_line_is_built_and_nothing_else(repository: Path) -> None:
     assert set(made) == SHARED | {"toy_seeds", "toy_label"}
 
 
+def test_another_word_for_a_row_reruns_the_report_alone(repository: Path) -> None:
+    graph = repository / "dvc.yaml"
+    before = graph.read_text()
+    assert make_plan(repository, ["report@toy"]).pending == []
+    try:
+        graph.write_text(before.replace("row: My masks", "row: Those I drew"))
+        pending = make_plan(repository, ["report@toy"]).pending
+        assert [step.name for step in pending] == ["report@toy"]
+        graph.write_text(f"# a comment\n{before}")
+        assert make_plan(repository, ["report@toy"]).pending == []
+    finally:
+        graph.write_text(before)
+
+
 def test_it_stands_on_its_ladder_with_own_masks_in_a_row(repository: Path) -> None:
     ladders = read_ladders(Objects(repository), read_revision(repository))
     assert list(ladders) == ["toy"]
