@@ -92,7 +92,7 @@ def _watch(
             return True
         place = path.relative_to(cell)
         on_the_way = event != "open" and any(other.is_relative_to(place) for other in known)
-        own = place.relative_to(folder).parts[:2] if place.is_relative_to(folder) else ()
+        own = place.relative_to(folder).parts[:3] if place.is_relative_to(folder) else ()
         temporary = any(name.startswith(".") and name.endswith(".tmp") for name in own)
         return on_the_way or _is_in(place, known) or temporary
 
