@@ -8,10 +8,10 @@ DEMO := report@masks masks_export@masks deeplab_report
 .PHONY: demo test lint venv install
 
 demo: venv
-	@$(BIN)/python -m pipelines run --local $(DEMO)
+	@./seedmask run --local $(DEMO)
 
 test: lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+	@OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -q
 
 lint: venv
 	@$(BIN)/ruff check .

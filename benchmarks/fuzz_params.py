@@ -1,4 +1,4 @@
-"""Malformed params.yaml, through `python -m pipelines status` and through a stage's own frame.
+"""Malformed params.yaml, through `./seedmask status` and through a stage's own frame.
 
 `python -m benchmarks.fuzz_params` draws 300 files from a seed: the default and the presets with
 values, names, lines, bytes and the file itself made wrong. Each is read in a child process with a

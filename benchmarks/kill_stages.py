@@ -112,7 +112,7 @@ def copy_repository(workspace: Path) -> None:
 
 
 def start(workspace: Path, *command: str) -> subprocess.Popen[str]:
-    """`python -m pipelines COMMAND...` in the workspace."""
+    """`./seedmask COMMAND...` in the workspace."""
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines", *command],
         cwd=workspace,

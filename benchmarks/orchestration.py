@@ -164,7 +164,7 @@ def chosen(root: Path, targets: Sequence[str], *, only: bool) -> Plan:
 def run(
     root: Path, jobs: int, targets: Sequence[str] = (), *, only: bool = False
 ) -> dict[str, Result]:
-    """`python -m pipelines run --local`, without the checks of params.yaml."""
+    """`./seedmask run --local`, without the checks of params.yaml."""
     made = chosen(root, targets, only=only)
     results = run_local(made, Runner(root), Limits(jobs, {}), lambda _: None)
     assert all(result.is_good for result in results.values())

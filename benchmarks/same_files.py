@@ -2,7 +2,7 @@
 
     python -m benchmarks.same_files [--preset default] [--jobs 2] [section.key=value ...]
 
-Two copies of the repository, nothing cached: `python -m pipelines run --local` in one, `dvc repro`
+Two copies of the repository, nothing cached: `./seedmask run --local` in one, `dvc repro`
 in the other, with more threads allowed, since the bytes must not depend on the environment either.
 Prints the number of files below data/ and those that differ. Exit code 1 when one does.
 """

@@ -15,7 +15,7 @@ from stages.engine.errors import InputError
 from stages.engine.files import MACHINE, explain_machine_error
 
 ROOT = Path()
-PROGRAM = "python -m pipelines"
+PROGRAM = "./seedmask"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The local web page over the outputs of every revision: `python -m pipelines browse`.
+"""The local web page over the outputs of every revision: `./seedmask browse`.
 
 Everything is read; the one thing it writes is a mark on an image (`pipelines.review`). It answers
 to this machine alone, and shows nothing but what dvc.lock names.

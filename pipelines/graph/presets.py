@@ -79,7 +79,7 @@ def preset_text(root: Path, name: str, overrides: Sequence[str]) -> tuple[str, l
         content[section][key] = value
     if changes:
         text = dump_commented(content)
-        command = shlex.join(["python", "-m", "pipelines", "use", name, *overrides])
+        command = shlex.join(["./seedmask", "use", name, *overrides])
         text = f"# Written by `{command}`.\n{text}" if name else text
     sections = parse_plain(text, str(root / "params.yaml"))
     check_values(sections, root / "params.yaml")

@@ -94,7 +94,7 @@ def read_revision(root: Path, name: str = WORKSPACE) -> Revision:
         try:
             text, changed = path.read_text(), path.stat().st_mtime
         except OSError as error:
-            message = f"{path}: nothing is recorded yet; `python -m pipelines run` makes it"
+            message = f"{path}: nothing is recorded yet; `./seedmask run` makes it"
             raise InputError(message) from error
         when = datetime.fromtimestamp(changed, UTC)
         return Revision(name, None, when, "as it is now", _parse(text, str(path)))

@@ -69,7 +69,7 @@ def command_that_applies(root: Path) -> str:
     ends = [name for name, below in plan.stages_below().items() if not below]
     reached = [name for name in ends if above[name] & readers and name in pending]
     shortest = sorted(reached, key=lambda name: len(above[name] & pending))[:1]
-    return " ".join(["python -m pipelines run", *shortest])
+    return " ".join(["./seedmask run", *shortest])
 
 
 def check_known(image_id: str, known: Collection[str], where: str) -> None:

@@ -78,7 +78,7 @@ def run_command(root: Path, arguments: argparse.Namespace) -> int:
     }
     if arguments.local or not _is_pending(root, targets, wait=arguments.wait):
         local = ["--local"] if arguments.local else []
-        resume = " ".join(["python -m pipelines run", *targets, *local])
+        resume = " ".join(["./seedmask run", *targets, *local])
         rebuilt = rebuild(root, targets, run_local, resume=resume, **options)
         return 1 if rebuilt.missing else 0
     _prepare_prefect()
@@ -144,7 +144,7 @@ def new_stage_command(root: Path, arguments: argparse.Namespace) -> None:
     with holding_workspace(root, wait=arguments.wait):
         written = new_stage(root, arguments.name)
     print("\n".join(map(str, written)))
-    print(f"now: python -m pipelines run {arguments.name}; docs/extending.md")
+    print(f"now: ./seedmask run {arguments.name}; docs/extending.md")
 
 
 def memo_gc_command(root: Path, arguments: argparse.Namespace) -> None:
@@ -171,7 +171,7 @@ def verify_command(root: Path, arguments: argparse.Namespace) -> int:
 
     targets: list[str] = arguments.target
     verified = verify(root, targets, drop=arguments.drop)
-    command = " ".join(["python -m pipelines verify", *targets])
+    command = " ".join(["./seedmask verify", *targets])
     print_verified(verified, command, drop=arguments.drop)
     return 1 if verified.bad and not arguments.drop else 0
 

@@ -13,7 +13,7 @@ LEAST = 100e6  # bytes; what any run may need
 NOTHING = 1e6  # bytes; with less left, that is why something failed
 #: How the system, and SQLite, in which DVC keeps its notes, say that a disk is full.
 FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
-MAKE_ROOM = "`python -m pipelines memo gc --days 7` or `dvc gc --workspace` makes room"
+MAKE_ROOM = "`./seedmask memo gc --days 7` or `dvc gc --workspace` makes room"
 
 
 def lacking_room(root: Path, plan: Plan) -> str:

@@ -63,7 +63,7 @@ def seedmask(
         if has_own_numbers:
             lend_params(root, preset_text(root, preset, overrides or [])[0])
 
-    resume = " ".join(["python -m pipelines run", *targets])
+    resume = " ".join(["./seedmask run", *targets])
     if has_own_numbers:
         resume = "the same deployment run, with the same parameters"
     made = rebuild(

@@ -139,10 +139,10 @@ def print_verified(verified: Verified, command: str, *, drop: bool) -> None:
     kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     if drop:
         print(f"{len(verified.bad)} of {verified.count} files were bad and are removed: {kinds}.")
-        print("To have them made or restored: python -m pipelines run")
+        print("To have them made or restored: ./seedmask run")
     else:
         print(f"{len(verified.bad)} of {verified.count} files are bad: {kinds}.")
-        print(f"To mend it: {command} --drop, then python -m pipelines run")
+        print(f"To mend it: {command} --drop, then ./seedmask run")
     if any(check.kind is Kind.CACHE and not check.out for check in verified.bad):
         print("What dvc.lock does not know: `dvc fetch --all-commits` brings what a remote has.")
     for stage in sorted({check.stage for check in verified.bad if check.kind is Kind.DATA}):

@@ -168,7 +168,7 @@ class Memo:
 def read_outcome(path: Path) -> Outcome | None:
     """The outcome kept at `path`; None when there is none or it is damaged.
 
-    Marks it as used now, which is what `python -m pipelines memo gc` goes by.
+    Marks it as used now, which is what `./seedmask memo gc` goes by.
     """
     content = read_sealed(path)
     if content is None:

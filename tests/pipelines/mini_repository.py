@@ -103,7 +103,7 @@ class MiniRepository:
         path.write_text(head + mark + "\n".join(lines))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """`python -m pipelines ARGUMENTS...` in the background."""
+        """`./seedmask ARGUMENTS...` in the background."""
         process = subprocess.Popen(
             # A background job of a shell ignores SIGINT, and so would what it starts.
             ["env", "--default-signal=INT", sys.executable, "-m", "pipelines", *arguments],
@@ -118,7 +118,7 @@ class MiniRepository:
         return process
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        """`python -m pipelines ARGUMENTS...`: its exit code and all it printed."""
+        """`./seedmask ARGUMENTS...`: its exit code and all it printed."""
         process = self.start(*arguments)
         text, _ = process.communicate(timeout=120)
         return process.returncode, text

@@ -21,7 +21,7 @@ class Served:
 
 @contextmanager
 def serving(repository: Path) -> Iterator[Served]:
-    """`python -m pipelines browse` over a repository, on a free port."""
+    """`./seedmask browse` over a repository, on a free port."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines", "browse", "--port", "0"],
         cwd=repository,

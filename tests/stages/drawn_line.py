@@ -1,6 +1,6 @@
 """The stages that treat images one by one, in their order, in this process, on drawn images.
 
-The two networks have random weights that stay, as after `python -m pipelines freeze`.
+The two networks have random weights that stay, as after `./seedmask freeze`.
 """
 
 from collections.abc import Callable, Mapping

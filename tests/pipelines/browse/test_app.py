@@ -263,7 +263,7 @@ def test_nothing_recorded_is_said(tmp_path: Path) -> None:
     with TestClient(create_app(repository.root), base_url="http://localhost") as client:
         answer = client.get("/")
     assert answer.status_code == 404
-    assert "python -m pipelines run" in answer.text
+    assert "./seedmask run" in answer.text
 
 
 def test_looking_writes_nothing_below_data_and_checks_nothing_out(

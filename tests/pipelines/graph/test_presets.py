@@ -25,7 +25,7 @@ def test_a_preset_changes_what_it_names_and_keeps_the_comments(mini: MiniReposit
     assert code == 0
     assert "left.seconds = 3.0" in text
     lines = (mini.root / "params.yaml").read_text().splitlines()
-    assert lines[0] == "# Written by `python -m pipelines use slow first.value=7`."
+    assert lines[0] == "# Written by `./seedmask use slow first.value=7`."
     assert "# Four stages." in lines
     assert "  value: 7 # a number" in lines
     assert YAML(typ="safe").load(mini.root / "params.yaml")["left"]["seconds"] == 3.0

@@ -34,7 +34,7 @@ def _in_the_gallery(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple[str, str]:
-    """`python -m pipelines WORDS...`: stdout and stderr."""
+    """`./seedmask WORDS...`: stdout and stderr."""
     found = __main__.main(words)
     out, errors = capsys.readouterr()
     assert found == code, errors

@@ -29,7 +29,7 @@ def test_the_hint_is_the_run_with_the_fewest_stages_that_uses_the_corrections(
 ) -> None:
     monkeypatch.setattr(corrections, "make_plan", lambda root: plan_of(export))
     command = corrections.command_that_applies(Path())
-    assert command == f"python -m pipelines run {expected}"
+    assert command == f"./seedmask run {expected}"
 
 
 def test_where_nothing_reads_corrections_the_hint_is_the_whole_run(
@@ -37,4 +37,4 @@ def test_where_nothing_reads_corrections_the_hint_is_the_whole_run(
 ) -> None:
     plan = Plan((Step("labels", (), State.MUST_RUN, command="make labels"),))
     monkeypatch.setattr(corrections, "make_plan", lambda root: plan)
-    assert corrections.command_that_applies(Path()) == "python -m pipelines run"
+    assert corrections.command_that_applies(Path()) == "./seedmask run"

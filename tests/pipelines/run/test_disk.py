@@ -88,7 +88,7 @@ def test_a_run_on_a_disk_that_gets_full_says_so_and_goes_on_later(
     assert code == 1
     assert "Traceback" not in text
     assert f"The disk is full: {mini.root} has 0." in text
-    assert text.endswith("To go on from here: python -m pipelines run --local\n")
+    assert text.endswith("To go on from here: ./seedmask run --local\n")
     code, text = mini.run("run", "--local")
     assert code == 1
     assert len(text.splitlines()) == 1, "refused at once while it is full"

@@ -64,7 +64,7 @@ def test_one_task_run_per_stage_with_its_name_and_state(
     code, text = mini.run("run")
     assert code == 1
     assert "last was skipped: needs left" in text
-    assert "To go on from here: python -m pipelines run" in text
+    assert "To go on from here: ./seedmask run" in text
     assert {run["name"]: run["state_name"] for run in server.find("task_runs")} == {
         "first": "Cached",
         "left": "Failed",

@@ -102,7 +102,7 @@ def test_a_failed_branch_leaves_the_other_running_and_the_summary_says_what_to_d
     assert "left failed" in summary
     assert "RuntimeError: left was told to fail" in summary
     assert "last was skipped: needs left" in summary
-    assert summary.strip().endswith("To go on from here: python -m pipelines run --local")
+    assert summary.strip().endswith("To go on from here: ./seedmask run --local")
     assert "data/right.txt" in mini.outputs()
     mini.set("left", "fail", "false")
     code, text = mini.run("run", "--local")

@@ -75,7 +75,7 @@ def test_whatever_is_damaged_is_found_and_mended(made: MiniRepository) -> None:
     assert "5 of " in said
     assert "DVC's cache 2, outputs 1, memo 1, checkpoints 1" in said
     assert "data/first/2.txt: expected md5" in said
-    assert "To mend it: python -m pipelines verify --drop, then python -m pipelines run" in said
+    assert "To mend it: ./seedmask verify --drop, then ./seedmask run" in said
     assert "dvc repro --force --downstream first" in said
     assert data.exists()
     code, said = made.run("verify", "--drop")
