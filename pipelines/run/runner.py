@@ -74,7 +74,10 @@ class Runner:
 
     def _attempt(self, step: Step, log: Callable[[str], None]) -> Result:
         began = time.monotonic()
-        kept = note_inputs(self.root, step.name, step.deps, step.params)
+        try:
+            kept = note_inputs(self.root, step.name, step.deps, step.params)
+        except OSError as error:
+            return Result(step.name, Outcome.FAILED, reason=explain_machine_error(error))
         process = self._start(step.name, kept)
         if process is None:
             return Result(step.name, Outcome.SKIPPED, reason="stopped")
