@@ -63,9 +63,9 @@ class MiniRepository:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.started: list[subprocess.Popen[str]] = []
-        shutil.copytree(
-            HERE / "pipelines", root / "pipelines", ignore=shutil.ignore_patterns("__pycache__")
-        )
+        for name in ("models", "pipelines"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(HERE / name, root / name, ignore=ignored)
         (root / "stages").mkdir()
         for name in ("__init__.py", "engine", "io", "sources"):
             source = HERE / "stages" / name

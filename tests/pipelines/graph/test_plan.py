@@ -115,7 +115,6 @@ def test_a_missing_source_blocks_its_stage_and_those_below(mini: MiniRepository)
 def watch_code(mini: MiniRepository) -> None:
     """Give the repository the stage `code`, and every stage its entry of what that writes."""
     shutil.copy(HERE / "stages/code.py", mini.root / "stages/code.py")
-    shutil.copytree(HERE / "models", mini.root / "models")
     shutil.copy(HERE / "requirements.lock", mini.root)
     text = (mini.root / "dvc.yaml").read_text()
     for name in mini.graph:
