@@ -23,6 +23,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pipelines.graph.plan  # noqa: F401  before the forks: each child would import DVC anew
 from pipelines.__main__ import main as pipelines_main
@@ -261,12 +262,12 @@ def _ending(code: int, text: str) -> str:
 def frame(name: str) -> int:
     """What the command line of a stage does before its function is called."""
     stage = getattr(importlib.import_module(f"stages.{name}"), name)
-    options = [
-        word
-        for argument in list(inspect.signature(stage).parameters.values())[1:]
-        if argument.default is inspect.Parameter.empty
-        for word in (f"--{argument.name.replace('_', '-')}", "1")
-    ]
+    hints = get_type_hints(stage)
+    options = []
+    for argument in list(inspect.signature(stage).parameters.values())[1:]:
+        if argument.default is inspect.Parameter.empty:
+            value = next(iter(get_args(hints[argument.name])), "1")  # the first of some words
+            options += [f"--{argument.name.replace('_', '-')}", value]
     run(functools.wraps(stage)(lambda params, **arguments: None), options)
     return 0
 

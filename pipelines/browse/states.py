@@ -18,6 +18,7 @@ MEANINGS = {
     State.MUST_RUN: "the next run makes it",
     State.WAITING: "the next run makes it, if what it reads changes",
     State.BLOCKED: "lacks a file that no stage makes",
+    State.LEFT_OUT: "of no use here: the data set has nothing for it",
 }
 
 

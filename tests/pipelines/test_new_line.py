@@ -136,10 +136,12 @@ ENTRIES = {
     "instances_split": "toy: {probabilities: data/toy_label/maps}",
     "instances_eval": "toy: {line: toy, instances: data/instances_split/toy/instances.parquet}",
     "labels_eval": """\
-toy_boxes: {line: toy, labels: data/toy_seeds/filled, row: Toy boxes}
-      toy_seeds: {line: toy, labels: data/toy_seeds/seeds, row: Toy seeds, role: seeds}
-      mine: {line: toy, labels: data/raw/my_masks, row: My masks, note: drawn by me}
-      toy: {line: toy, labels: data/labels_final/toy/labels, row: Toy labels, role: final}""",
+toy_boxes: {line: toy, split: train, labels: data/toy_seeds/filled, row: Toy boxes}
+      toy_seeds:
+        {line: toy, split: train, labels: data/toy_seeds/seeds, row: Toy seeds, role: seeds}
+      mine: {line: toy, split: train, labels: data/raw/my_masks, row: My masks, note: drawn by me}
+      toy:
+        {line: toy, split: train, labels: data/labels_final/toy/labels, row: Toy, role: final}""",
     "report": """\
 toy:
         title: From boxes to toys
