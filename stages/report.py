@@ -38,6 +38,14 @@ from stages.io.pictures import (
 )
 from stages.io.tables import read_rows
 
+#: Of a source that nothing has measured.
+NOT_MEASURED: Mapping[str, Any] = {
+    "miou": None,
+    "precision": None,
+    "coverage": None,
+    "iou": {},
+    "class_precision": {},
+}
 TEMPLATE = "report.html.j2"
 
 
@@ -153,12 +161,19 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
     declared = read_line(read_nodes(graph, sections), line, graph)
     names = data.class_names()
     samples = {sample.image_id: sample for sample in data.images("train")}
-    scores = {source.name: read_measures(source.measures) for source in declared.sources}
+    # without ground truth a run leaves out what would measure
+    is_measured = any(source.measures.is_file() for source in declared.sources)
+    scores = {
+        source.name: read_measures(source.measures) if is_measured else NOT_MEASURED
+        for source in declared.sources
+    }
     per_image = {
         source.name: {
             row["image_id"]: row
             for row in read_rows(source.measures.with_suffix(".parquet"), IMAGE_SCORES)
         }
+        if is_measured
+        else {}
         for source in declared.shown
     }
     final = next(source for source in declared.sources if source.role == "final")
@@ -206,7 +221,9 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
         "per_image": sorted(
             row["miou"] for row in per_image[final.name].values() if row["miou"] is not None
         ),
-        "instances": read_measures(declared.instances) if declared.instances else None,
+        "instances": read_measures(declared.instances)
+        if declared.instances and declared.instances.is_file()
+        else None,
         "counts": {
             "images": len(samples),
             "by_hand": len(human),

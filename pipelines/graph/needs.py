@@ -1,7 +1,8 @@
 """Stages that are of use only when there is something: `meta: {needs: FILE.json:key}` in dvc.yaml.
 
 FILE.json is written by a stage; where the number at `key` is 0 (no ground truth, say), a run leaves
-out the stages that need it, and those whose outputs nobody else wants.
+out the stages that need it, and those whose outputs nobody else wants. Who reads the folder around
+an output, and not the output itself, takes what is there: so a report does without measures.
 """
 
 import json
@@ -16,6 +17,7 @@ def resolve_needs(
     upstream: Mapping[str, Sequence[str]],
     targets: Collection[str],
     maker: Callable[[str], str | None],
+    content: Collection[tuple[str, str]] = (),
 ) -> dict[str, str]:
     """What each stage of a plan is left out without.
 
@@ -28,6 +30,8 @@ def resolve_needs(
         upstream: the stages that each one reads.
         targets: the stages that were asked for.
         maker: the stage that writes a file; None: no stage does.
+        content: (reader, read) where the reader takes what is there; a stage that says itself what
+            it needs is not wanted by such a reader.
 
     Returns:
         As `own`.
@@ -38,7 +42,8 @@ def resolve_needs(
             readers[above].append(name)
     found: dict[str, str] = {}
     for name in reversed(list(own)):
-        uses = {found[reader] for reader in readers[name]}
+        wanting = [r for r in readers[name] if not (own[name] and (r, name) in content)]
+        uses = {found[reader] for reader in wanting}
         if name in targets or not uses:
             uses.add(own[name])
         need = uses.pop() if len(uses) == 1 else ""
@@ -51,6 +56,15 @@ def resolve_needs(
 def all_above(name: str, upstream: Mapping[str, Sequence[str]]) -> set[str]:
     """The stages that a stage depends on, at whatever distance."""
     return set(nx.descendants(nx.DiGraph(upstream), name))
+
+
+def leave_out(root: Path, outs: Sequence[str]) -> None:
+    """A stage that is left out leaves none of its files where others take what is there."""
+    for out in outs:
+        path = root / out
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def split_need(need: str) -> tuple[str, str]:

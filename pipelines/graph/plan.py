@@ -177,14 +177,21 @@ def _plan(repo: Any, root: Path, targets: Sequence[str]) -> Plan:
     makers = {str(out.def_path): name for name in stages for out in stages[name].outs}
     metas = {name: _meta(root, name, stages[name]) for name in order}
     own = {name: metas[name].needs for name in order}
-    needs = resolve_needs(own, upstream, chosen, makers.get)
+    content = {
+        (name, other)
+        for name in order
+        for other in upstream[name]
+        if _takes_what_is_there(stages[name], stages[other])
+    }
+    needs = resolve_needs(own, upstream, chosen, makers.get, content)
     steps: dict[str, Step] = {}
     for name in order:
         above = upstream[name]
         absent = [path for path in _absent(stages[name]) if not _is_made(path, produced)]
         missing = [*_not_pulled(graph.successors(stages[name]), root)]
         missing += [f"{_short(path, root)} is missing" for path in absent]
-        pending = [other for other in above if steps[other].state is not State.UNCHANGED]
+        settled = (State.UNCHANGED, State.LEFT_OUT)
+        pending = [other for other in above if steps[other].state not in settled]
         # What the stage that reads the code will write is known, and compared already.
         waited = [other for other in pending if not _makes(stages[other], root / CLOSURES)]
         blocked = [other for other in pending if steps[other].state is State.BLOCKED]
@@ -254,6 +261,13 @@ def _foreseen_code(
 
 def _makes(stage: Any, path: Path) -> bool:
     return any(Path(out.fs_path) == path.resolve() for out in stage.outs)
+
+
+def _takes_what_is_there(reader: Any, maker: Any) -> bool:
+    """Whether it reads folders around the outputs of `maker` and none of these themselves."""
+    deps = [Path(dep.fs_path) for dep in reader.deps]
+    outs = [Path(out.fs_path) for out in maker.outs]
+    return not any(dep.is_relative_to(out) for dep in deps for out in outs)
 
 
 def _changes(stage: Any, fingerprints: Fingerprints, foreseen: Closures | None) -> list[Any]:

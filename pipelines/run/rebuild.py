@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.graph.needs import leave_out
 from pipelines.graph.params import check_params
 from pipelines.graph.plan import Plan, State, make_plan, resolve_targets
 from pipelines.graph.result import Outcome, Result
@@ -80,6 +81,8 @@ def rebuild(
         asked = resolve_targets(targets, list(whole.by_name)) if targets else []
         left_out = {step.name: step.reason for step in whole.steps if step.state is State.LEFT_OUT}
         _refuse_of_no_use(asked, left_out)
+        for name in left_out:
+            leave_out(root, whole.by_name[name].outs)
         plan = whole.without(left_out)
         if not plan.pending:
             print_left_out(left_out)

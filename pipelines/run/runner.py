@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from pipelines.graph.journal import keep_run, read_code
-from pipelines.graph.needs import lack
+from pipelines.graph.needs import lack, leave_out
 from pipelines.graph.plan import Plan, State, Step
 from pipelines.graph.result import Outcome, Result
 from pipelines.run import leash
@@ -58,6 +58,7 @@ class Runner:
         if step.state is State.BLOCKED:
             return Result(step.name, Outcome.SKIPPED, reason=step.reason)
         if lacking := lack(self.root, step.needs):
+            leave_out(self.root, step.outs)
             return Result(step.name, Outcome.LEFT_OUT, reason=lacking)
         result = self._attempt(step, log)
         for attempt in range(step.meta.retries):

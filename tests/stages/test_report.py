@@ -190,6 +190,16 @@ def test_run_without_ground_truth_has_a_page_too(tmp_path: Path) -> None:
     assert "Class by class" not in text
 
 
+def test_what_a_run_has_left_unmeasured_has_the_page_of_one_without_truth(tmp_path: Path) -> None:
+    paths = write_run(tmp_path, measured=False)
+    for folder in ("labels_eval/mine", "instances_eval/mine"):
+        for path in (tmp_path / folder).iterdir():
+            path.unlink()
+    page = written(paths)
+    assert "No image has ground truth, so nothing is measured" in page
+    assert "–" not in page[page.index("<body>") :]
+
+
 def test_missing_measurement_is_named(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     (tmp_path / "labels_eval/mine/seeds.json").unlink()

@@ -105,6 +105,45 @@ def test_what_is_left_out_is_made_as_soon_as_there_is_something(counting: MiniRe
     assert counting.outputs()["data/last.txt"] == "first 2\nleft 1\nlast 1\n"
 
 
+def test_who_takes_what_is_there_does_without_what_is_left_out(counting: MiniRepository) -> None:
+    """`left` measures into a folder that `last` reads as it is."""
+    path = counting.root / "dvc.yaml"
+    text = path.read_text()
+    for before, after in (
+        ("--source data/left.txt --out data/last", "--source data/first.txt --out data/last"),
+        ("deps: [data/left.txt]", "deps: [data/measures, data/first.txt]"),
+        ("--out data/left\n", "--out data/measures/left\n"),
+        (
+            "outs: [data/left, data/left.txt]",
+            f'outs: [data/measures/left.txt]\n    meta: {{needs: "{NEED}"}}',
+        ),
+        (
+            f'outs: [data/last, data/last.txt]\n    meta: {{needs: "{NEED}"}}',
+            "outs: [data/last.txt]",
+        ),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+    source = counting.root / "stages/left.py"  # leaves nothing but what it declares
+    source.write_text(source.read_text().replace("write_bytes(out /", "(lambda *_: None)(out /"))
+    counting.set("first", "value", 2)
+    assert counting.run("run", "last", "--local")[0] == 0
+    measured = counting.root / "data/measures/left.txt"
+    assert measured.is_file()
+    counting.set("first", "value", 0)
+    for said in ("2 completed, 1 left out", "Everything is up to date: 2 stages unchanged."):
+        code, text = counting.run("run", "last", "--local")
+        assert code == 0, text
+        assert said in text
+        assert "Left out, as masks is 0 in data/count.json: left" in text
+        assert not measured.exists(), "what was measured of other data is gone"
+    assert counting.outputs()["data/last.txt"] == "first 0\nlast 1\n"
+    counting.set("first", "value", 2)
+    assert counting.run("run", "last", "--local")[0] == 0
+    assert measured.is_file()
+
+
 def test_plain_dvc_repro_makes_all_of_it(counting: MiniRepository) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro"],
