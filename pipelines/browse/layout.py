@@ -76,6 +76,7 @@ def draw_graph(stages: Mapping[str, Record]) -> Picture:
         )
         for group, names in groups.items()
     }
+    reads = _without_circles(reads)
     levels = _levels(reads)
     rows, ties = _rows(levels, reads)
     middle = _places(rows, ties)
@@ -96,12 +97,25 @@ def draw_graph(stages: Mapping[str, Record]) -> Picture:
     for end, starts in reads.items():
         for start in starts:
             first, last = levels[start], levels[end]
-            if first >= last:  # groups that read one another
-                continue
             lanes = [middle[start, lane] - left for lane in range(1, last - first)]
             path = _path(cards[start], cards[end], lanes, gaps[first:last])
             links.append(Link(start, end, path, _is_implied(start, end, reads)))
     return Picture(right - left, y - ROW_GAP + GAP, tuple(cards.values()), tuple(links))
+
+
+def _without_circles(reads: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Groups whose members read one another keep what comes of the earlier ones alone."""
+    order = list(reads)
+    circles = nx.strongly_connected_components(nx.DiGraph(reads))
+    circle_of = {group: circle for circle in circles for group in circle}
+    return {
+        end: [
+            start
+            for start in starts
+            if start not in circle_of[end] or order.index(start) < order.index(end)
+        ]
+        for end, starts in reads.items()
+    }
 
 
 def _is_implied(start: str, end: str, reads: Mapping[str, Sequence[str]]) -> bool:
@@ -120,18 +134,9 @@ def _width(node: _Node) -> float:
 
 
 def _levels(reads: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """The row of every group, below all that it reads; rows without a card are left out."""
-    depth: dict[str, int] = {}
-
-    def deepen(group: str) -> int:
-        if group not in depth:
-            depth[group] = 0  # so that a circle ends
-            depth[group] = max((deepen(other) + 1 for other in reads[group]), default=0)
-        return depth[group]
-
-    found = {group: deepen(group) for group in reads}
-    order = sorted(set(found.values()))
-    return {group: order.index(level) for group, level in found.items()}
+    """The row of every group, below all that it reads."""
+    rows = nx.topological_generations(nx.DiGraph(reads).reverse())
+    return {group: row for row, groups in enumerate(rows) for group in groups}
 
 
 def _rows(

@@ -54,6 +54,22 @@ def test_a_link_with_a_longer_way_round_is_implied() -> None:
     }
 
 
+def test_of_groups_that_read_one_another_the_first_stands_above() -> None:
+    line = stages(
+        record("refine@labels", "data/refine/labels"),
+        record("final", "data/final", "data/refine/labels"),
+        record("network", "data/network", "data/final"),
+        record("refine@network", "data/refine/network", "data/network"),
+    )
+    picture = draw_graph(line)
+    cards = {card.group: card.y for card in picture.cards}
+    assert cards["refine"] < cards["final"] < cards["network"]
+    assert {(link.start, link.end) for link in picture.links} == {
+        ("refine", "final"),
+        ("final", "network"),
+    }
+
+
 def test_groups_that_read_one_another_end() -> None:
     circle = stages(
         record("a@1", "data/a1"),
