@@ -144,18 +144,25 @@ _IMPORTED = time.time()
 
 
 def _walk(places: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file at or below the places, once; links are followed, but not in circles."""
+    """Every file at or below the places, once; no folder twice.
+
+    A link inside a place to a folder outside of it is not followed: it may lead anywhere.
+    """
     seen: set[tuple[int, int]] = set()
-    pending = [Path(place) for place in places]
+    pending = [(Path(place), Path(os.path.realpath(place))) for place in places]
     while pending:
-        place = pending.pop()
+        place, base = pending.pop()
         with suppress(OSError):  # not there, or a link to nothing
             status = place.stat()
             if not stat.S_ISDIR(status.st_mode):
                 yield str(place), status
-            elif (status.st_dev, status.st_ino) not in seen:
+                continue
+            leads_away = place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(
+                base
+            )
+            if (status.st_dev, status.st_ino) not in seen and not leads_away:
                 seen.add((status.st_dev, status.st_ino))
-                pending += place.iterdir()
+                pending += [(inner, base) for inner in place.iterdir()]
 
 
 def _digest(path: str, status: os.stat_result) -> str | None:

@@ -175,3 +175,19 @@ def test_a_terabyte_of_nothing_is_not_read(tmp_path: Path) -> None:
     assert inputs.changed([]) == []
     (tmp_path / "a.json").write_bytes(b"{}")
     assert inputs.changed([]) == [str(tmp_path / "a.json")]
+
+
+def test_a_link_out_of_a_place_is_not_followed_and_one_inside_it_is(tmp_path: Path) -> None:
+    away, place = tmp_path / "away", tmp_path / "place"
+    for path in (away / "far.txt", place / "kept/near.txt"):
+        path.parent.mkdir(parents=True)
+        path.write_text("before")
+    (place / "out").symlink_to(away)
+    (place / "root").symlink_to("/")
+    (tmp_path / "link").symlink_to(place)
+    inputs = look_at([tmp_path / "link"], [])
+    assert [Path(name).name for name in inputs.files] == ["near.txt"]
+    (away / "far.txt").write_text("after")
+    assert inputs.changed([]) == []
+    (place / "kept/near.txt").write_text("after!")
+    assert [Path(name).name for name in inputs.changed([])] == ["near.txt"]
