@@ -38,13 +38,14 @@ def deeplab_report(
     ours, best = _read(network, network_crf), _read(bound, bound_crf)
     keys = [key for key in ("miou_classes", "miou") if ours.get(f"{key}_crf") is not None]
     context = {
+        "name": "DeepLab",
         "network": ours,
         "bound": best,
         "ratio": {key: _percent(ours[key], best.get(key)) for key in _averages(ours)},
         "key": keys[0] if keys else None,
         "classes": list(ours["iou_crf"]),
     }
-    write_page(out / "deeplab.html", "deeplab.html.j2", context)
+    write_page(out / "deeplab.html", "network.html.j2", context)
 
 
 def _read(plain: Path, refined: Path) -> dict[str, Any]:
