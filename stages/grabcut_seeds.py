@@ -78,9 +78,7 @@ def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
         for image_id, each in zip(items, stats, strict=True)
         for row in _rows(image_id, numbered.get(image_id, ()), each["masks"])
     ]
-    write_table(
-        out / "instances.parquet", pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES
-    )
+    write_table(out / "instances.parquet", pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES)
     total = {name: int(sum(each["counts"][name] for each in stats)) for name in stats[0]["counts"]}
     write_json(out / "metrics.json", {"images": len(items), **total})
 

@@ -163,9 +163,6 @@ def agreed_seeds(
         if own.any() and not is_object.any():
             is_object = own & likeliest(np.where(own, opinion.probability, 0), LEAST_SHARE)
         surely[here] |= is_object
-        not_object = (opinion.predicted <= 1 - sure) & ~(
-            opinion.cut if opinion.cut is not None else False
-        )
-        seeds[here][~not_object] = UNKNOWN
+        seeds[here][(opinion.predicted > 1 - sure) | told] = UNKNOWN
     seeds[surely] = labels[surely]
     return seeds
