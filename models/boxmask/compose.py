@@ -127,7 +127,7 @@ def label_boxes(
     Returns:
         uint8 [H, W].
     """
-    labels = classes[scores.argmax(axis=0)].astype(np.uint8)
+    labels: npt.NDArray[np.uint8] = classes[scores.argmax(axis=0)].astype(np.uint8)
     windows = [opinion.window for opinion in opinions]
     for index in smaller_on_top([window.inner for window in windows]):
         opinion = opinions[index]

@@ -74,4 +74,4 @@ def mixed(
 
 
 def _worth(mask: npt.NDArray[np.bool_]) -> Floats:
-    return np.where(mask, np.float32(SURE), np.float32(1 - SURE))
+    return np.asarray(np.where(mask, SURE, 1 - SURE), dtype=np.float32)
