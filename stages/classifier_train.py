@@ -60,6 +60,10 @@ class Params(Schedule):
         return initial_weights_files(self.weights)
 
 
+#: Below this average precision of the tags of its own images a network is undertrained.
+LEARNED = 0.5
+
+
 class Batch(NamedTuple):
     """Images (B, 3, crop, crop) in [0, 1] and their tags (B, categories), 1 or 0."""
 
@@ -125,7 +129,7 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
             optimizer,
             _Batches(pictures, truth, params),
             _loss,
-            epochs=params.epochs,
+            epochs=params.passes(len(files)),
             steps=steps_per_epoch(len(files), params.batch),
             seed=params.seed,
             precision=params.precision,
@@ -144,6 +148,14 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
             "tag_average_precision": tag_average_precision(logits, truth),
         }
         write_json(out / "metrics.json", metrics)
+    precision = metrics["tag_average_precision"]
+    if precision < LEARNED:
+        steps = len(curve) * steps_per_epoch(len(files), params.batch)
+        print(
+            f"classifier_train: after {steps} steps the tags of its own images are told with "
+            f"{precision:.0%} average precision: undertrained; classifier_train.min_steps can be "
+            "raised"
+        )
 
 
 def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -123,7 +123,7 @@ def deeplab_train(
             optimizer,
             partial(batches, params, TrainingImages(samples), labels, classes),
             loss,
-            epochs=params.epochs,
+            epochs=params.passes(len(samples)),
             steps=steps,
             seed=params.seed,
             precision=params.precision,
