@@ -81,7 +81,7 @@ def _plain_folder(root: str) -> str:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Section `dataset` of params.yaml."""
+    """Numbers of this stage; params.yaml says what each is."""
 
     root: Annotated[str, AfterValidator(_plain_folder)]
     format: Literal["coco", "voc", "folder"]

@@ -31,7 +31,7 @@ LEAST_PROBABILITY = 0.05
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage; params.yaml says what each is."""
+    """Numbers of this stage; params.yaml says what each is."""
 
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
     flip: bool

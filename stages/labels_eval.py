@@ -32,11 +32,7 @@ from stages.io.tables import write_table
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        classes: names of classes to average over besides all of them; empty = only all.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     classes: list[str]
 

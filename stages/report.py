@@ -125,15 +125,7 @@ class Line:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        worst: so many of the worst images are in the gallery,
-        spread: and so many of the others, evenly from worst to best.
-        thumbnail: longer side of a picture, pixels.
-        quality: of the pictures, WebP, 1 to 100.
-        opacity: of the label colours.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     worst: Annotated[int, Field(ge=0)]
     spread: Annotated[int, Field(ge=0)]

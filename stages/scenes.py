@@ -27,7 +27,7 @@ QUALITY = 90  # of the JPEG files
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Section `scenes` of params.yaml."""
+    """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0)]
     train_images: Annotated[int, Field(gt=0)]

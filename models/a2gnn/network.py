@@ -55,25 +55,7 @@ from models.ops.labels import UNKNOWN
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of the method; a stage checks the ranges.
-
-    Attributes:
-        hidden: features of a node behind the embedding.
-        layers: affinity attention layers.
-        beta: weight of the edges in eq. 18.
-        dropout: probability, behind the embedding.
-        first_epochs: without regularised loss and consistency checking.
-        second_epochs: with them.
-        learning_rate: of Adam.
-        weight_decay: of Adam, added to the gradient of every parameter.
-        cross_entropy: mean (eq. 21) or balanced (public code), see `seed_weights`.
-        multi_point: weight of eq. 26; paper: 1.
-        points: selected by probability (eq. 23) or by logit (public code).
-        regularizer: lambda_1 of eq. 20.
-        sigma_xy: of eq. 13 in cells.
-        sigma_rgb: of eq. 13 in normalised RGB.
-        consistency: check the seeds in the second stage.
-    """
+    """Numbers of the method, each described in params.yaml; a stage checks the ranges."""
 
     hidden: Annotated[int, Gt(0)]
     layers: Annotated[int, Gt(0)]

@@ -19,16 +19,7 @@ FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class Kernels:
-    """The two kernels and the number of mean field steps; a stage checks the ranges.
-
-    Attributes:
-        iterations: mean field steps; 0 gives the input back, normalised.
-        gaussian_xy: standard deviation in pixels.
-        gaussian_compat: weight, what two different labels at the same place cost.
-        bilateral_xy: standard deviation in pixels.
-        bilateral_rgb: standard deviation in colour values, of 255.
-        bilateral_compat: weight.
-    """
+    """The two kernels and the mean field steps, described in params.yaml; a stage checks ranges."""
 
     iterations: Annotated[int, Ge(0)]
     gaussian_xy: Annotated[float, Gt(0)]

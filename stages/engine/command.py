@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import inspect
+import itertools
 import json
 import math
 import os
@@ -141,9 +142,11 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     name = stage.__name__
     hints = get_type_hints(stage)
     description = inspect.getdoc(inspect.getmodule(stage)) or ""
+    asked = {"-h", "--help"}.intersection(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.{name}",
         description=description,
+        epilog=f"{inspect.getdoc(stage)}\n\n{_described_numbers(name)}" if asked else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = list(inspect.signature(stage).parameters.values())
@@ -185,6 +188,14 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
             raise
         print(f"{name}: {explain_machine_error(error)}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _described_numbers(name: str) -> str:
+    """The section of the embedded default as it is written: each number with its comment."""
+    lines = (ROOT / "presets/default.yaml").read_text().splitlines()
+    start = next((at for at, line in enumerate(lines) if line.startswith(f"{name}:")), len(lines))
+    rest = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])
+    return "\n".join(["Numbers in params.yaml:", *lines[start : start + 1], *rest])
 
 
 def _options(argument: inspect.Parameter, kind: Any) -> Iterator[tuple[str, Any, object]]:
