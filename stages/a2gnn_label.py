@@ -17,7 +17,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.a2gnn.network import Settings, label_image
+from models.a2gnn.network import Problem, Settings, label_image
 from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.colours import cell_colours
@@ -110,7 +110,7 @@ def _one_image(item: Item) -> Outcome:
     colours = cell_colours(image, graph.stride)[0].flatten(1).t().numpy()
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
-    labelled = label_image(
+    problem = Problem(
         features=graph.features,
         edges=graph.edges,
         offsets=graph.offsets,
@@ -121,8 +121,8 @@ def _one_image(item: Item) -> Outcome:
         boxes=boxes,
         categories=categories,
         settings=item.params,
-        generator=torch.Generator().manual_seed(_seed_of(item)),
     )
+    labelled = label_image(problem, torch.Generator().manual_seed(_seed_of(item)))
     scores = cells_to_pixels(labelled.probabilities, size, graph.stride)
     corners = [widened(box, item.params.box_margin) for box in boxes]
     if item.params.inside_boxes:
