@@ -2,6 +2,8 @@
 
 Mean field inference with a Gaussian kernel over positions and a bilateral kernel over positions and
 colours, Potts compatibility (Kraehenbuehl and Koltun, 2011). The only place that knows pydensecrf.
+
+Kraehenbuehl and Koltun: https://arxiv.org/abs/1210.5644.
 """
 
 from collections.abc import Sequence
@@ -85,9 +87,9 @@ def allowed_only(
         allowed: bool [C, H, W].
         fallback: row of the class that may be everywhere.
     """
-    kept = np.where(allowed, probabilities, np.float32(0))
-    kept[fallback][kept.max(axis=0) <= 0] = 1
-    return kept
+    restricted = np.where(allowed, probabilities, np.float32(0))
+    restricted[fallback][restricted.max(axis=0) <= 0] = 1
+    return restricted
 
 
 def label_probabilities(
