@@ -26,18 +26,7 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Numbers of a training run, whatever the network; a stage checks the ranges.
-
-    Attributes:
-        seed: of new weights, shuffling, augmentation and dropout.
-        epochs: passes over the images, at least.
-        min_steps: steps of the optimizer, at least: a few images are passed over more often.
-        batch: images per step.
-        learning_rate: of the backbone's weights.
-        head_factor: the head learns so many times faster.
-        momentum: of sgd; adamw has its own.
-        weight_decay: of weights.
-    """
+    """Numbers of a training run, described in params.yaml; a stage checks the ranges."""
 
     seed: Annotated[int, Ge(0)]
     epochs: Annotated[int, Gt(0)]

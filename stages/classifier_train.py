@@ -2,6 +2,8 @@
 
 It sees the training images and their tags, nothing else. metrics.json holds the losses and how well
 the training tags themselves are learned.
+
+CAM: https://arxiv.org/abs/1512.04150.
 """
 
 from collections.abc import Iterator, Sequence
@@ -183,10 +185,10 @@ def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
 
 
 def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], data: Dataset) -> Tensor:
-    found = data.tags()
+    tags = data.tags()
     matrix = torch.zeros(len(image_ids), len(labels))
     for row, image_id in enumerate(image_ids):
-        for category in found.get(image_id, ()):
+        for category in tags.get(image_id, ()):
             if category not in labels:
                 where = f"{data.table('tags')}: image {image_id}"
                 raise InputError(f"{where}: category {category} is not in {labels}")
