@@ -58,12 +58,19 @@ def class_scores(
     scores = np.zeros((len(classes), *size))
     for y, x in np.ndindex(*size):
         best = dict.fromkeys(classes, 0.0)
+        claims: list[tuple[float, int]] = []
         for opinion in opinions:
             x0, y0, x1, y1 = opinion.window.inner
             if x0 <= x < x1 and y0 <= y < y1:
-                found = float(opinion.probability[y - y0, x - x0])
-                best[opinion.category] = max(best[opinion.category], found)
+                chance = float(opinion.probability[y - y0, x - x0])
+                best[opinion.category] = max(best[opinion.category], chance)
+                if chance > 0.5:
+                    odds = min(chance, 0.999) / (1 - min(chance, 0.999))
+                    claims.append((odds / ((x1 - x0) * (y1 - y0)), opinion.category))
         best[0] = 1 - max([best[label] for label in classes if label], default=0.0)
+        if claims:
+            likeliest, owner = max(best, key=lambda label: best[label]), max(claims)[1]
+            best[likeliest], best[owner] = best[owner], best[likeliest]
         total = sum(best.values())
         scores[:, y, x] = [best[label] / total for label in classes]
     return scores

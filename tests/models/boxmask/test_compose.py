@@ -66,14 +66,18 @@ def test_every_box_has_a_pixel_and_no_label_lies_outside_of_its_boxes(seed: int)
     assert (labels == likely).mean() > 0.8
 
 
-def test_the_more_probable_of_two_boxes_has_the_pixel() -> None:
+def test_of_two_likely_boxes_the_higher_odds_for_its_size_have_the_pixel() -> None:
     opinions = [opinion((0, 0, 8, 8), 1, 0.7), opinion((4, 4, 12, 12), 2, 0.9)]
     labels = label_boxes(opinions, *class_scores(opinions, SIZE))
     assert (labels[4:12, 4:12] == 2).all()
-    opinions[1] = opinion((4, 4, 12, 12), 2, 0.6)
+    opinions[1] = opinion((4, 4, 8, 8), 2, 0.6)  # a quarter as large
+    scores, classes = class_scores(opinions, SIZE)
+    labels = label_boxes(opinions, scores, classes)
+    assert (labels[4:8, 4:8] == 2).all()
+    np.testing.assert_allclose(scores[:, 5, 5] * 1.6, [0.3, 0.6, 0.7], rtol=1e-5)
+    opinions[1] = opinion((4, 4, 8, 8), 2, 0.4)  # not likely: no claim
     labels = label_boxes(opinions, *class_scores(opinions, SIZE))
-    assert (labels[4:8, 4:8] == 1).all()
-    assert (labels[8:12, 4:12] == 2).all()
+    assert (labels[5, 5] == 1).all()
 
 
 def test_a_box_that_another_hides_or_that_is_nowhere_likely_keeps_a_tenth() -> None:
