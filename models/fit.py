@@ -208,10 +208,7 @@ def steps_per_epoch(count: int, batch: int) -> int:
 def parameter_groups(
     backbone: nn.Module,
     head_modules: Sequence[nn.Module],
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    head_factor: float = 10.0,
+    schedule: Schedule,
 ) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer, as in PSA, SEAM and DeepLab; frozen ones are left out.
 
@@ -221,16 +218,14 @@ def parameter_groups(
     Args:
         backbone: pretrained part.
         head_modules: new layers; what they share with the backbone counts as the backbone's.
-        learning_rate: of the backbone's weights.
-        weight_decay: of weights.
-        head_factor: 10 in the papers; 1 where everything starts from scratch.
+        schedule: learning rate, weight decay and the head's factor, 10 in the papers.
 
     Returns:
         Up to four groups: backbone weights, backbone biases, new weights, new biases.
     """
     groups: list[dict[str, Any]] = []
     seen: set[int] = set()
-    for modules, factor in (([backbone], 1.0), (head_modules, head_factor)):
+    for modules, factor in (([backbone], 1.0), (head_modules, schedule.head_factor)):
         weights: list[nn.Parameter] = []
         biases: list[nn.Parameter] = []
         for module in modules:
@@ -238,8 +233,8 @@ def parameter_groups(
                 if parameter.requires_grad and id(parameter) not in seen:
                     seen.add(id(parameter))
                     (biases if name.split(".")[-1] == "bias" else weights).append(parameter)
-        rate = factor * learning_rate
-        groups.append({"params": weights, "lr": rate, "weight_decay": weight_decay})
+        rate = factor * schedule.learning_rate
+        groups.append({"params": weights, "lr": rate, "weight_decay": schedule.weight_decay})
         groups.append({"params": biases, "lr": 2 * rate, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
 

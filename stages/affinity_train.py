@@ -32,7 +32,7 @@ from models.a2gnn.affinity import (
 )
 from models.backbones import Backbone, cell_features, freeze_batch_norm
 from models.cam import ClassifierSpec
-from models.fit import Schedule, parameter_groups, shuffled, steps_per_epoch
+from models.fit import Schedule, parameter_groups, shuffled
 from models.ops.augment import Jitter, augment, crop_window
 from models.ops.cells import pixels_to_cells
 from models.ops.colours import cell_colours
@@ -134,9 +134,7 @@ def affinity_train(params: Params, data: Dataset, seeds: Path, classifier: Path,
     groups = parameter_groups(
         network.backbone if params.train_backbone else nn.Module(),
         [network.head],
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        head_factor=params.head_factor,
+        params,
     )
     optimizer = torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
     inputs = (data.table("images"), seeds, classifier, classifier.with_suffix(".json"))
@@ -146,9 +144,8 @@ def affinity_train(params: Params, data: Dataset, seeds: Path, classifier: Path,
             optimizer,
             batches,
             partial(_losses, params),
-            epochs=params.epochs,
-            steps=steps_per_epoch(len(images), params.batch),
-            seed=params.seed,
+            schedule=params,
+            images=len(images),
             precision=params.precision,
             checkpoint=checkpoint,
         )

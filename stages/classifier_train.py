@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
-from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
+from models.fit import Schedule, build_optimizer, parameter_groups, shuffled
 from models.ops.augment import Jitter, augment
 from stages.engine.command import run
 from stages.engine.errors import InputError
@@ -114,9 +114,7 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
     groups = parameter_groups(
         network.backbone,
         [network.head],
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        head_factor=params.head_factor,
+        params,
     )
     optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
     pictures = TrainingImages(files)
@@ -127,9 +125,8 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
             optimizer,
             _Batches(pictures, truth, params),
             _loss,
-            epochs=params.epochs,
-            steps=steps_per_epoch(len(files), params.batch),
-            seed=params.seed,
+            schedule=params,
+            images=len(files),
             precision=params.precision,
             checkpoint=checkpoint,
         )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from models.backbones import Backbone, freeze_batch_norm
 from models.cam import ClassifierSpec
 from models.deeplab import DeepLab, DeepLabSpec, segmentation_loss
-from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
+from models.fit import Schedule, build_optimizer, parameter_groups, shuffled
 from models.ops.augment import Jitter, augment
 from stages.engine.command import run
 from stages.engine.errors import InputError
@@ -109,13 +109,10 @@ def deeplab_train(
     for image in counted(images, "deeplab_train", "labels read"):
         read_labels(labels, image, classes)  # so that a bad one stops the run now, not in an hour
     network = build_network(params, spec, read_network(classifier, trained).backbone)
-    steps = steps_per_epoch(len(images), params.batch)
     groups = parameter_groups(
         network.backbone,
         [network.head],
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        head_factor=params.head_factor,
+        params,
     )
     optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
     inputs = (data.table("images"), data.table("categories"), labels, classifier)
@@ -125,9 +122,8 @@ def deeplab_train(
             optimizer,
             partial(batches, params, TrainingImages(images), labels, classes),
             loss,
-            epochs=params.epochs,
-            steps=steps,
-            seed=params.seed,
+            schedule=params,
+            images=len(images),
             precision=params.precision,
             checkpoint=checkpoint,
         )

@@ -62,13 +62,13 @@ def check_values(sections: Mapping[str, Any], file: Path) -> None:
     Raises:
         InputError: one line per problem.
     """
-    kept = file.parent / CHECKED
+    digests_file = file.parent / CHECKED
     code = _code_digest()
     digests = {
         name: hashlib.sha256(f"{code} {name} {section!r}".encode()).hexdigest()
         for name, section in sections.items()
     }
-    known = _read_checked(kept)
+    known = _read_checked(digests_file)
     problems = []
     for name, section in sections.items():
         if known.get(name) == digests[name]:
@@ -80,12 +80,12 @@ def check_values(sections: Mapping[str, Any], file: Path) -> None:
     if problems:
         raise InputError("\n".join(problems))
     if known != digests:
-        write_json(kept, digests)
+        write_json(digests_file, digests)
 
 
-def _read_checked(kept: Path) -> dict[str, str]:
+def _read_checked(digests_file: Path) -> dict[str, str]:
     try:
-        content = json.loads(kept.read_text())
+        content = json.loads(digests_file.read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -123,8 +123,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def _look_up(sections: Mapping[str, Any], key: str, file: Path) -> None:
-    place: Any = sections
+    value: Any = sections
     for part in key.split("."):
-        if not isinstance(place, Mapping) or part not in place:
+        if not isinstance(value, Mapping) or part not in value:
             raise InputError(f"{file}: {key} is missing, which dvc.yaml needs")
-        place = place[part]
+        value = value[part]

@@ -121,7 +121,7 @@ class Comparison:
         """
         self.catalogues = first, second
         self.layers = first.layer(layer), second.layer(layer)
-        if any(found.kind is not Kind.LABELS for found in self.layers):
+        if any(layer.kind is not Kind.LABELS for layer in self.layers):
             raise InputError(f"layer {layer!r}: holds no label maps; compare a layer of labels")
         self.changes = changed_images(*self.layers)
         self._truth = next(iter(second.labelled("truth", Kind.LABELS)), None)
@@ -133,27 +133,27 @@ class Comparison:
             MissingObject: one of its files is not in the cache.
             InputError: one cannot be read, or they differ in size.
         """
-        return difference_of_files(image_id, *self.places(image_id))
+        return difference_of_files(image_id, *self.paths(image_id))
 
-    def places(self, image_id: str) -> tuple[Path, Path, Path | None]:
+    def paths(self, image_id: str) -> tuple[Path, Path, Path | None]:
         """The files of one image: first, second, ground truth.
 
         Raises:
             MissingObject: one of the two label maps is not in the cache.
         """
-        found = [
-            catalogue.place(layer, image_id)
+        paths = [
+            catalogue.path_of(layer, image_id)
             for catalogue, layer in zip(self.catalogues, self.layers, strict=True)
         ]
-        if found[0] is None or found[1] is None:
+        if paths[0] is None or paths[1] is None:
             raise InputError(f"image {image_id!r}: not in both revisions")
         truth = None
         if self._truth is not None:
             try:
-                truth = self.catalogues[1].place(self._truth, image_id)
+                truth = self.catalogues[1].path_of(self._truth, image_id)
             except MissingObject:
                 truth = None
-        return found[0], found[1], truth
+        return paths[0], paths[1], truth
 
 
 def difference_of_files(image_id: str, first: Path, second: Path, truth: Path | None) -> Difference:
@@ -176,14 +176,14 @@ def changed_params(
         come first.
     """
     above = [*_lineage(second, stage), *_lineage(first, stage)]
-    found: dict[str, tuple[Any, Any]] = {}
+    pairs: dict[str, tuple[Any, Any]] = {}
     for name in dict.fromkeys(above):
         before = first[name].params if name in first else {}
         after = second[name].params if name in second else {}
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key):
-                found.setdefault(key, (before.get(key), after.get(key)))
-    return [(key, *values) for key, values in found.items()]
+                pairs.setdefault(key, (before.get(key), after.get(key)))
+    return [(key, *pair) for key, pair in pairs.items()]
 
 
 def changed_code(

@@ -1,7 +1,7 @@
 """What every training stage does around models/fit.py: device, log, curve, checkpoints.
 
     with Checkpoint("classifier_train", params, inputs=(images, tags)) as checkpoint:
-        curve = train(network, optimizer, batches, loss, epochs=..., checkpoint=checkpoint, ...)
+        curve = train(network, optimizer, batches, loss, schedule=params, ...)
         write_curve(out / "curve.csv", curve)
         save_weights(out / "weights.pt", network.state_dict(), {...})
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from models.fit import NonFiniteLossError, fit
+from models.fit import NonFiniteLossError, Schedule, fit, steps_per_epoch
 from stages.engine.environment import read_count
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
@@ -104,16 +104,24 @@ def train(
     batches: Callable[[torch.Generator], Iterable[BatchT]],
     loss: Callable[[nn.Module, BatchT], Mapping[str, Tensor]],
     *,
-    epochs: int,
-    steps: int,
-    seed: int,
+    schedule: Schedule,
+    images: int,
     precision: Precision,
     checkpoint: Checkpoint,
-    power: float = 0.9,
 ) -> Curve:
     """Run `models.fit.fit` to its end, from the checkpoint if there is one; a line per epoch.
 
-    The network is trained in place and comes back on the CPU in eval mode. Arguments as `fit`.
+    The network is trained in place and comes back on the CPU in eval mode.
+
+    Args:
+        network: as `fit`, like the optimizer and the loss.
+        optimizer: over its parameters.
+        batches: as many as `shuffled` makes of the images.
+        loss: scalar terms by name.
+        schedule: epochs, images per batch and seed.
+        images: how many there are.
+        precision: see `arithmetic_of`.
+        checkpoint: where a killed run goes on.
 
     Returns:
         One row per epoch: "epoch", "loss" and the mean of each term.
@@ -123,6 +131,7 @@ def train(
         SystemExit: in all of several processes but the first, at the end.
     """
     set_training_threads()
+    epochs, steps = schedule.epochs, steps_per_epoch(images, schedule.batch)
     arithmetic = arithmetic_of(precision)
     fabric = build_fabric(arithmetic)
     # above the bar where there is one
@@ -141,9 +150,8 @@ def train(
         loss,
         epochs=epochs,
         steps=steps,
-        seed=seed,
+        seed=schedule.seed,
         fabric=fabric,
-        power=power,
         start=start,
     )
     try:

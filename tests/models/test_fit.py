@@ -16,6 +16,7 @@ from models.backbones import freeze_batch_norm
 from models.fit import (
     Epoch,
     NonFiniteLossError,
+    Schedule,
     build_optimizer,
     epoch_generator,
     fit,
@@ -144,11 +145,15 @@ def test_a_wrong_number_of_steps_is_an_error() -> None:
         list(run(network, optimizer, steps=5))
 
 
+def _schedule(learning_rate: float, weight_decay: float) -> Schedule:
+    return Schedule(0, 1, 1, learning_rate, 10.0, 0.9, weight_decay)
+
+
 def test_parameter_groups_follow_psa() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
     backbone[2].weight.requires_grad_(False)
     head = nn.Conv2d(4, 2, 1)
-    groups = parameter_groups(backbone, [head], learning_rate=0.1, weight_decay=5e-4)
+    groups = parameter_groups(backbone, [head], _schedule(0.1, 5e-4))
     found = [(len(g["params"]), g["lr"], g["weight_decay"]) for g in groups]
     assert found == [
         (2, 0.1, 5e-4),
@@ -161,7 +166,7 @@ def test_parameter_groups_follow_psa() -> None:
 
 def test_parameter_groups_count_what_is_shared_once_and_leave_out_empty_groups() -> None:
     layer = nn.Conv2d(3, 4, 1, bias=False)
-    groups = parameter_groups(layer, [layer], learning_rate=0.1, weight_decay=0.0)
+    groups = parameter_groups(layer, [layer], _schedule(0.1, 0.0))
     assert len(groups) == 1
 
 
@@ -185,9 +190,7 @@ def test_generators_of_neighbouring_epochs_and_seeds_differ() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_an_optimizer_keeps_the_rates_of_its_groups(name: str) -> None:
-    groups = parameter_groups(
-        nn.Linear(2, 2), [nn.Linear(2, 1)], learning_rate=0.01, weight_decay=0.1
-    )
+    groups = parameter_groups(nn.Linear(2, 2), [nn.Linear(2, 1)], _schedule(0.01, 0.1))
     optimizer = build_optimizer(name, groups, momentum=0.8)  # type: ignore[arg-type]
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(
         [0.01, 0.02, 0.1, 0.2]

@@ -59,14 +59,14 @@ class MadeRepository:
         )
         return done.stdout.strip()
 
-    def place(self, md5: str) -> Path:
+    def path_of(self, md5: str) -> Path:
         """Where the cache has an object."""
         return self.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
     def keep(self, content: bytes, ending: str = "") -> str:
         """Put bytes into the cache; their hash."""
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() + ending
-        path = self.place(md5)
+        path = self.path_of(md5)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -193,12 +193,12 @@ def test_images_that_cannot_be_compared_are_counted(
         Catalogue(objects, read_revision(own_gallery.root, name)) for name in ("second", "three")
     ]
     comparison = Comparison(catalogues[0], catalogues[1], "walk_label/labels")
-    comparison.places("b.1")[1].unlink()
+    comparison.paths("b.1")[1].unlink()
     out, errors = run(capsys, "diff", "walk_label", "second", "three")
     assert sorted(row["image_id"] for row in table(out)) == ["a", "c"]
     assert "1 images could not be compared; the first: data/walk_label/labels/b.1.png" in errors
     for image_id in ("a", "c"):
-        comparison.places(image_id)[1].unlink()
+        comparison.paths(image_id)[1].unlink()
     out, errors = run(capsys, "diff", "walk_label", "second", "three", code=1)
     assert out == ""
     assert "dvc remote add" in errors.splitlines()[-1]

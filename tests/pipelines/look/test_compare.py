@@ -114,7 +114,7 @@ def test_what_cannot_be_compared_is_refused(own_gallery: Gallery) -> None:
     found = comparison(own_gallery, "first", "second", "walk_label/labels")
     with pytest.raises(InputError, match="image 'c': not in both revisions"):
         found.difference("c")
-    found.places("b.1")[0].unlink()
+    found.paths("b.1")[0].unlink()
     with pytest.raises(MissingObject, match=r"labels/b\.1\.png of first"):
         found.difference("b.1")
 

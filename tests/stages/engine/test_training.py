@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.fit import shuffled
+from models.fit import Schedule, shuffled
 from stages.engine.errors import InputError
 from stages.engine.training import (
     Checkpoint,
@@ -59,9 +59,8 @@ def run(model: nn.Module, checkpoint: Checkpoint, kill_at: int = 10**6) -> Curve
         optimizer,
         batches,
         loss,
-        epochs=4,
-        steps=2,
-        seed=3,
+        schedule=Schedule(3, 4, 4, 0.1, 1.0, 0.9, 0.0),
+        images=len(X),
         precision="32-true",
         checkpoint=checkpoint,
     )
@@ -192,7 +191,7 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from models.fit import shuffled
+from models.fit import Schedule, shuffled
 from stages.engine.training import Checkpoint, train, write_curve
 
 torch.manual_seed(0)
@@ -208,7 +207,8 @@ def loss(model, batch):
     return {"square": (model(batch) - batch.sum(1, keepdim=True)).square().mean()}
 
 with Checkpoint("classifier_train", None, (), folder=Path("kept")) as checkpoint:
-    curve = train(network, optimizer, batches, loss, epochs=2, steps=3, seed=1,
+    curve = train(network, optimizer, batches, loss,
+                  schedule=Schedule(1, 2, 8, 0.1, 1.0, 0.0, 0.0), images=24,
                   precision="32-true", checkpoint=checkpoint)
     with open("written.txt", "a") as file:
         file.write(" ".join(f"{row['square']:.5f}" for row in curve) + "\\n")
