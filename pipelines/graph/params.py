@@ -15,6 +15,7 @@ from pipelines.graph.dvc_yaml import body, read_stages
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
+from stages.engine.plain_yaml import look_up
 
 #: By section, the digest of what was found right.
 CHECKED = Path(".seedmask/params.json")
@@ -48,8 +49,9 @@ def check_sections(root: Path) -> dict[str, Any]:
         if name not in sections:
             raise InputError(f"{file}: section {name!r} is missing")
         for key in body(stage).get("params", []):
-            if isinstance(key, str):  # else of another file than params.yaml
-                _look_up(sections, key, file)
+            # what is no text names another file than params.yaml
+            if isinstance(key, str) and look_up(key, sections) is None:
+                raise InputError(f"{file}: {key} is missing, which dvc.yaml needs")
     return sections
 
 
@@ -120,11 +122,3 @@ def suggest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-
-
-def _look_up(sections: Mapping[str, Any], key: str, file: Path) -> None:
-    value: Any = sections
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise InputError(f"{file}: {key} is missing, which dvc.yaml needs")
-        value = value[part]
