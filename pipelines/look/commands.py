@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # each command imports what it needs, so that the others star
     from pipelines.look.provenance import Provenance
 
 WORKSPACE = "workspace"  # of pipelines.graph.revisions, which takes a tenth of a second to import
-MANY = 200  # changed images that are worth the start of other processes
 COLUMNS = ("image_id", "pixels", "share", "iou", "first_miou", "second_miou", "gain")
 GAP = 8  # pixels between pictures
 
@@ -99,7 +98,7 @@ def show_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     """`diff`: what was changed, on stderr; how far each image is from what it was, as CSV."""
-    from pipelines.look.compare import Comparison
+    from pipelines.look.compare import Comparison, worst_first
 
     if arguments.most is not None and arguments.most < 1:
         raise InputError(f"--most {arguments.most}: expected 1 or more")
@@ -109,7 +108,7 @@ def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     layer = _label_layer(second, arguments.stage, arguments.layer)
     comparison = Comparison(first, second, layer.name)
     _say_changes(comparison, arguments.stage)
-    differences = _worst_first(_differences(comparison))
+    differences = worst_first(_differences(comparison))
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -265,6 +264,7 @@ def _differences(comparison: "Comparison") -> list["Difference"]:
         InputError, MissingObject: no image could be compared.
     """
     from pipelines.graph.objects import MissingObject
+    from pipelines.look.compare import measured
 
     jobs: list[tuple[str, Path, Path, Path | None]] = []
     failures: list[InputError | MissingObject] = []
@@ -274,7 +274,7 @@ def _differences(comparison: "Comparison") -> list["Difference"]:
         except (InputError, MissingObject) as error:
             failures.append(error)
     results = []
-    for result in _measured(jobs):
+    for result in measured(jobs):
         if isinstance(result, InputError):
             failures.append(result)
         else:
@@ -284,38 +284,6 @@ def _differences(comparison: "Comparison") -> list["Difference"]:
     if failures:
         _say(f"{len(failures)} images could not be compared; the first: {failures[0]}")
     return results
-
-
-def _measured(
-    jobs: Sequence[tuple[str, Path, Path, Path | None]],
-) -> list["Difference | InputError"]:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    from stages.engine.parallel import default_workers
-
-    if len(jobs) <= MANY or default_workers() == 1:
-        return list(map(_measure, jobs))
-    with ProcessPoolExecutor(default_workers(), get_context("spawn")) as pool:
-        return list(pool.map(_measure, jobs, chunksize=32))
-
-
-def _measure(job: tuple[str, Path, Path, Path | None]) -> "Difference | InputError":
-    from pipelines.look.compare import difference_of_files
-
-    try:
-        return difference_of_files(*job)
-    except InputError as error:
-        return error
-
-
-def _worst_first(differences: Sequence["Difference"]) -> list["Difference"]:
-    """By what was lost against ground truth, then, without it, by changed pixels."""
-
-    def badness(one: "Difference") -> tuple[bool, float, int, str]:
-        return one.gain is None, one.gain or 0.0, -one.pixels, one.image_id
-
-    return sorted(differences, key=badness)
 
 
 def _row(one: "Difference") -> list[object]:

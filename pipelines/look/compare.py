@@ -1,7 +1,9 @@
 """Two revisions of a layer: which images differ, by how much, and what was changed to get there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ from pipelines.graph.objects import MissingObject
 from pipelines.graph.revisions import Record, upstream
 from pipelines.look.layers import Catalogue, Kind, Layer
 from stages.engine.errors import InputError
+from stages.engine.parallel import default_workers
 from stages.io.label_maps import LabelMap, read_label_map
 from stages.io.measures import scores_of_image
+
+MANY = 200  # changed images that are worth the start of other processes
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,32 @@ def difference_of_files(image_id: str, first: Path, second: Path, truth: Path | 
         read_label_map(second),
         None if truth is None else read_label_map(truth),
     )
+
+
+def measured(
+    jobs: Sequence[tuple[str, Path, Path, Path | None]],
+) -> list[Difference | InputError]:
+    """`difference_of_files` of each, or why there is none; many at once in several processes."""
+    if len(jobs) <= MANY or default_workers() == 1:
+        return list(map(_measure, jobs))
+    with ProcessPoolExecutor(default_workers(), get_context("spawn")) as pool:
+        return list(pool.map(_measure, jobs, chunksize=32))
+
+
+def _measure(job: tuple[str, Path, Path, Path | None]) -> Difference | InputError:
+    try:
+        return difference_of_files(*job)
+    except InputError as error:
+        return error
+
+
+def worst_first(differences: Iterable[Difference]) -> list[Difference]:
+    """By what was lost against ground truth, then, without it, by changed pixels."""
+
+    def badness(one: Difference) -> tuple[bool, float, int, str]:
+        return one.gain is None, one.gain or 0.0, -one.pixels, one.image_id
+
+    return sorted(differences, key=badness)
 
 
 def changed_params(
