@@ -20,7 +20,7 @@ from pipelines.graph.journal import (
 )
 from pipelines.graph.result import Ending, Result
 from pipelines.graph.revisions import read_revision
-from tests.pipelines.gallery import commit_all
+from tests.pipelines.made_repository import commit_all
 from tests.pipelines.mini_repository import MiniRepository
 
 MD5 = "0123456789abcdef0123456789abcdef"

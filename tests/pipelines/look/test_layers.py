@@ -9,7 +9,8 @@ from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue, Kind, instances_by_image
 from stages.engine.errors import InputError
-from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, commit_all, dvc, label_map
+from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, label_map
+from tests.pipelines.made_repository import commit_all, dvc
 
 
 def catalogue_of(gallery: Gallery, name: str = "workspace") -> Catalogue:

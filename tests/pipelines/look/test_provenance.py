@@ -9,7 +9,8 @@ from pipelines.graph.result import Ending, Result
 from pipelines.graph.revisions import read_revision
 from pipelines.look.provenance import FileState, Provenance, code_version, explain
 from stages.engine.errors import InputError
-from tests.pipelines.gallery import ODD, PHOTOGRAPHS, Gallery, commit_all
+from tests.pipelines.gallery import ODD, PHOTOGRAPHS, Gallery
+from tests.pipelines.made_repository import commit_all
 
 LABELS = "data/walk_label/labels"
 LABEL = f"{LABELS}/a.png"
