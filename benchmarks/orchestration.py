@@ -27,7 +27,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from pipelines.graph.plan import Plan, State, make_plan
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.run.runner import Runner, run_local
 from pipelines.run.schedule import Limits
 
@@ -97,7 +97,7 @@ def hammer(table: Table) -> None:
             (root / "last.in").write_text(str(turn))
             with redirect_stdout(io.StringIO()):
                 results = run(root, 8)
-            failed += sum(result.outcome is not Outcome.COMPLETED for result in results.values())
+            failed += sum(result.ending is not Ending.COMPLETED for result in results.values())
             entries = YAML(typ="safe").load(root / "dvc.lock")["stages"]
             fresh = make_plan(root).steps
             lost += 8 - len(entries) + sum(step.state is not State.UNCHANGED for step in fresh)

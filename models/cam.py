@@ -28,7 +28,7 @@ class CamClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB in [0, 1] (B, 3, H, W) -> logits (B, categories): the means of the class maps."""
-        features = self.dropout(self.backbone(images)[2])
+        features = self.dropout(self.backbone(images)[2])  # [B, D, h, w]
         return self.head(features.mean((2, 3), keepdim=True)).flatten(1)  # type: ignore[no-any-return]
 
     def class_maps(self, images: Tensor) -> Tensor:

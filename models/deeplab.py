@@ -82,7 +82,7 @@ class DeepLab(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB in [0, 1] (B, 3, H, W) -> scores of the pixels (B, C, H, W)."""
-        cells = self.head(cell_features(self.backbone, images)[-1])
+        cells = self.head(cell_features(self.backbone, images)[-1])  # [B, C, h, w]
         height, width = images.shape[-2:]
         return scores_to_pixels(cells, (height, width), self.backbone.output_stride)
 
@@ -159,12 +159,12 @@ def predict(network: nn.Module, image: Tensor, scales: Sequence[float], flip: bo
     views = []
     for scale in scales:
         size = [max(round(side * scale), 1) for side in (height, width)]
-        view = image[None]
+        view = image[None]  # [1, 3, H, W]
         if size != [height, width]:
             view = F.interpolate(view, size, mode="bilinear", align_corners=False, antialias=True)
         for mirrored in (False, True) if flip else (False,):
             scores = network(view.flip(-1)).flip(-1) if mirrored else network(view)
             if size != [height, width]:
                 scores = F.interpolate(scores, (height, width), mode="bilinear")
-            views.append(scores[0].softmax(0))
+            views.append(scores[0].softmax(0))  # [C, H, W]
     return torch.stack(views).mean(0)

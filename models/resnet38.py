@@ -119,7 +119,7 @@ class ResNet38(nn.Module):
         conv4 is the input of b5 and conv5 that of b6, after batch norm and ReLU; conv6 the output.
         """
         taps = {}
-        x = self.conv1a(x)
+        x = self.conv1a(x)  # [B, 64, H, W]; the blocks take H and W to an eighth
         for name, block in self._blocks():
             x, active = block(x)
             if name in ("b5", "b6"):

@@ -48,7 +48,7 @@ def instances_split(
     params: Params,
     data: Dataset,
     labels: Path,
-    provenance: Path,
+    origins: Path,
     probabilities: Path,
     out: Path,
 ) -> None:
@@ -59,7 +59,7 @@ def instances_split(
         data: the data set.
         labels: folder of <image_id>.png; 255 = unknown, which only a person and
             crowds leave.
-        provenance: provenance.csv, which says what a person has corrected.
+        origins: origins.csv, which says what a person has corrected.
         probabilities: folder of <image_id>.npz, class probabilities.
         out: gets instances.parquet and metrics.json.
 
@@ -67,7 +67,7 @@ def instances_split(
         InputError: a source is missing, unreadable or of another size than its image.
     """
     boxes = data.numbered_boxes()
-    human = read_human(provenance)
+    human = read_human(origins)
     images = data.images("train")
     rows: list[dict[str, Any]] = []
     counts = Counter(dict.fromkeys(COUNTED, 0))

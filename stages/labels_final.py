@@ -6,7 +6,7 @@ them. No later stage changes one.
 
 Writes
     labels/<image_id>.png    every training image; an automatic label byte for byte as it was
-    provenance.csv           image_id, origin: human or automatic
+    origins.csv              image_id, origin: human or automatic
     metrics.json             how many of each, and how much the corrections changed
 """
 
@@ -44,7 +44,7 @@ def labels_final(params: Params, data: Dataset, labels: Path, corrections: Path,
         data: the data set.
         labels: folder of <image_id>.png, the automatic labels.
         corrections: folder of <image_id>.png, as `stages.io.corrections` has them; may hold none.
-        out: gets labels/, provenance.csv and metrics.json.
+        out: gets labels/, origins.csv and metrics.json.
 
     Raises:
         InputError: an automatic label is missing; a correction is of no training image, or not a
@@ -68,7 +68,7 @@ def labels_final(params: Params, data: Dataset, labels: Path, corrections: Path,
         content = by_hand[name] if name in by_hand else _read_bytes(labels / f"{name}.png")
         write_bytes(out / "labels" / f"{name}.png", content)
     origins = {name: HUMAN if name in by_hand else AUTOMATIC for name in images}
-    write_origins(out / "provenance.csv", origins)
+    write_origins(out / "origins.csv", origins)
     counts = {
         "images": len(images),
         "human": len(by_hand),

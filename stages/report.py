@@ -169,7 +169,7 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
         for source in declared.shown
     }
     final = next(source for source in declared.sources if source.role == "final")
-    origins = final.labels.parent / "provenance.csv"  # of labels_final
+    origins = final.labels.parent / "origins.csv"  # of labels_final
     human = read_human(origins) if origins.is_file() else set()
     boxes = data.boxes()
     shown = {box.category for of_image in boxes.values() for box in of_image}

@@ -21,7 +21,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.engine.command import read_params_file, run
-from stages.io.declarations import Node, look_up, read_nodes
+from stages.engine.plain_yaml import look_up
+from stages.io.declarations import Node, read_nodes
 
 ROOT = Path(__file__).resolve().parents[1]
 WATCHED = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rmdir", "os.rename"}

@@ -12,7 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.engine.closure import CLOSURES, PACKAGES, import_closure
-from stages.io.declarations import Node, look_up, overlap, read_nodes
+from stages.engine.plain_yaml import look_up
+from stages.io.declarations import Node, overlap, read_nodes
 from stages.report import read_line
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +68,7 @@ def test_every_stage_reads_its_own_section_and_keys_that_exist() -> None:
     for node in nodes():
         assert node.stage in node.params, f"{node.name}: its section is not among its params"
         for key in node.params:
-            look_up(key, PARAMS)
+            assert look_up(key, PARAMS) is not None
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -73,8 +73,8 @@ class _PairDistances(torch.autograd.Function):
         distances = features.new_zeros(batch, len(offsets), height, width)
         for k, offset in enumerate(offsets):
             (ys, xs), (ys2, xs2) = _pair_slices((height, width), offset)
-            difference = features[:, :, ys, xs] - features[:, :, ys2, xs2]
-            distances[:, k, ys, xs] = difference.abs_().mean(1)
+            difference = features[:, :, ys, xs] - features[:, :, ys2, xs2]  # [B, C, h', w']
+            distances[:, k, ys, xs] = difference.abs_().mean(1)  # [B, h', w']
         return distances
 
     @staticmethod
@@ -176,7 +176,7 @@ def affinity_loss(
     unlike = _mean_over(-torch.log(-torch.expm1(-distances) + EPSILON), targets == 0)
     if balance == "paper":
         return _mean_over(distances, alike) + unlike
-    ground = (labels == 0).unsqueeze(1)
+    ground = (labels == 0).unsqueeze(1)  # [B, 1, h, w]
     alike_ground = _mean_over(distances, alike & ground)
     alike_object = _mean_over(distances, alike & ~ground)
     return alike_ground / 4 + alike_object / 4 + unlike / 2
@@ -314,14 +314,14 @@ def graph_edges(features: Tensor, offsets: Sequence[Offset], threshold: float) -
     rows = {offset: k for k, offset in enumerate(offsets)}
     table[rows[0, 0]] = 1
     half = half_plane(offsets)
-    distances = pair_distances(features.unsqueeze(0), half)[0]
+    distances = pair_distances(features.unsqueeze(0), half)[0]  # [K', h, w]
     for k, (dy, dx) in enumerate(half):
         here, there = _pair_slices((height, width), (dy, dx))
         affinity = torch.exp(-distances[k][here])
         affinity = affinity * (affinity > threshold)
         table[rows[dy, dx]][here] = affinity
         table[rows[-dy, -dx]][there] = affinity
-    return table.view(len(offsets), height * width).t().contiguous()
+    return table.view(len(offsets), height * width).t().contiguous()  # [N, K]
 
 
 def node_features(maps: Sequence[Tensor]) -> Tensor:
@@ -337,5 +337,5 @@ def node_features(maps: Sequence[Tensor]) -> Tensor:
     Returns:
         (N, sum of C_k), rows that sum to 1; a row without positive features stays 0.
     """
-    nodes = torch.cat([part.flatten(1) for part in maps]).t().relu()
+    nodes = torch.cat([part.flatten(1) for part in maps]).t().relu()  # [N, D]
     return nodes / nodes.sum(1, keepdim=True).clamp(min=torch.finfo(nodes.dtype).tiny)

@@ -52,8 +52,8 @@ def cells_on_pixels(values: Tensor, down: Tensor, across: Tensor) -> Tensor:
     Returns:
         [C, H, W].
     """
-    cells = values.t().reshape(-1, down.shape[1], across.shape[1])
-    return down @ (cells @ across.t())
+    cells = values.t().reshape(-1, down.shape[1], across.shape[1])  # [C, h, w]
+    return down @ (cells @ across.t())  # [H, h] [C, h, w] [w, W]
 
 
 def seed_weights(
@@ -115,7 +115,7 @@ def colour_kernel(
     block = max(1, 2**20 // nodes)
     for first in range(0, nodes, block):
         rows = slice(first, min(first + block, nodes))
-        distance = squares[rows, None] + squares - 2 * (points[rows] @ points.T)
+        distance = squares[rows, None] + squares - 2 * (points[rows] @ points.T)  # [rows, N]
         near = distance < farthest
         near[np.arange(rows.stop - first), np.arange(first, rows.stop)] = False
         starts.append(near.sum(1))
@@ -147,7 +147,7 @@ def regularized_loss(probabilities: Tensor, kernel: Tensor) -> Tensor:
 class _Potts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, probabilities: Tensor, kernel: Tensor) -> Tensor:
-        spread = kernel @ probabilities
+        spread = kernel @ probabilities  # [N, C]
         ctx.save_for_backward(spread)
         return (kernel.values().sum() - (probabilities * spread).sum()) / len(probabilities)
 

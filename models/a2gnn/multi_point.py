@@ -41,7 +41,7 @@ def select_points(scores: Tensor, boxes: Sequence[PixelBox], rows: Sequence[int]
     width = scores.shape[2]
     picks = []
     for (x0, y0, x1, y1), row in zip(boxes, rows, strict=True):
-        inside = scores[row, y0:y1, x0:x1]
+        inside = scores[row, y0:y1, x0:x1]  # [h, w] of the box
         down = torch.arange(y0, y1, device=scores.device)
         across = torch.arange(x0, x1, device=scores.device)
         by_row = down * width + x0 + inside.argmax(1)

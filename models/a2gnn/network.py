@@ -135,11 +135,11 @@ class A2GNN(nn.Module):
         Returns:
             P [M] and H [N, F] of the last attention layer.
         """
-        hidden = torch.relu(features @ self.embedding)
+        hidden = torch.relu(features @ self.embedding)  # [N, F]
         if dropout is not None:
             hidden = hidden * dropout
         for layer, weight in enumerate(self.attention):
-            weights = attention_weights(hidden, weight, neighbours, beta=beta)
+            weights = attention_weights(hidden, weight, neighbours, beta=beta)  # [M]
             if layer < len(self.attention) - 1:
                 hidden = attend(weights, hidden, neighbours)
         return weights, hidden
@@ -236,8 +236,8 @@ def image_loss(
     """
     settings, neighbours = problem.settings, problem.neighbours
     weights, hidden = network(problem.features, neighbours, beta=settings.beta, dropout=dropout)
-    logits = attend(weights, hidden @ network.output, neighbours)
-    on_pixels = cells_on_pixels(logits, problem.down, problem.across)
+    logits = attend(weights, hidden @ network.output, neighbours)  # [N, C]
+    on_pixels = cells_on_pixels(logits, problem.down, problem.across)  # [C, H, W]
     log_probabilities = F.log_softmax(on_pixels, dim=0)
     targets, removed = problem.weights_of_seeds, 0
     loss = logits.new_zeros(())
@@ -270,12 +270,12 @@ def _point_features(
     """The features of the different pixels of each box, and how often each was selected."""
     distinct = [torch.unique(pick.pixels, return_counts=True) for pick in picks]
     counts = [number.to(hidden.dtype) for _, number in distinct]
-    pixels = torch.cat([different for different, _ in distinct])
+    pixels = torch.cat([different for different, _ in distinct])  # [n] of all boxes
     cells, shares = bilinear_taps(
         pixels, problem.size[1], problem.grid, problem.stride, hidden.dtype
     )
     nodes, column = torch.unique(cells, return_inverse=True)
-    rows = attend_at(weights, hidden, problem.neighbours, nodes)
+    rows = attend_at(weights, hidden, problem.neighbours, nodes)  # [nodes, F]
     # a product with the table of shares adds up the four taps without a [pixels, 4, F] tensor
     table = shares.new_zeros(len(pixels), len(nodes)).scatter_add_(1, column, shares)
     return list(torch.split(table @ rows, [len(number) for number in counts])), counts
@@ -294,7 +294,7 @@ def _checked_seeds(
     backwards = weights.index_select(0, problem.neighbours.twin)
     background = attend(backwards, problem.background[:, None], problem.neighbours)[:, 0] @ hidden
     directions = check_directions(prototypes, background)
-    scores = attend(weights, hidden @ directions.t(), problem.neighbours)
+    scores = attend(weights, hidden @ directions.t(), problem.neighbours)  # [N, boxes]
     return consistent_seeds(problem.seeds, problem.box_seeds, scores)
 
 

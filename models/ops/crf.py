@@ -64,7 +64,7 @@ def dense_crf(
         rgbim=np.ascontiguousarray(image),
         compat=kernels.bilateral_compat,
     )
-    refined = np.array(field.inference(kernels.iterations), dtype=np.float32)
+    refined = np.array(field.inference(kernels.iterations), dtype=np.float32)  # [C, H W]
     return refined.reshape(classes, height, width)
 
 
@@ -108,6 +108,6 @@ def label_probabilities(
     count = len(classes)
     if count == 1:
         return np.ones((1, *labels.shape), dtype=np.float32)
-    own = np.stack([labels == label for label in classes])
+    own = np.stack([labels == label for label in classes])  # [C, H, W]
     shares = np.where(own, confidence, (1 - confidence) / (count - 1))
     return np.where(own.any(axis=0), shares, 1 / count).astype(np.float32)

@@ -54,7 +54,7 @@ def multiscale_cams(
         coordinates = [columns, 1 - columns]
         for view, x in zip(class_maps(torch.stack(views)), coordinates, strict=False):
             scores.append(read_cells(view.relu(), rows * size[0], x * size[1], source_stride))
-    total = torch.stack(scores).sum(0)
+    total = torch.stack(scores).sum(0)  # [C, M, N]
     return total / (total.amax((1, 2), keepdim=True) + EPSILON)
 
 
@@ -78,7 +78,7 @@ def read_cells(maps: Tensor, y: Tensor, x: Tensor, stride: int) -> Tensor:
     height, width = maps.shape[-2:]
     across = (2 * x / (width * stride) - 1).to(maps.dtype)
     down = (2 * y / (height * stride) - 1).to(maps.dtype)
-    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
+    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)  # [M, N, 2]
     scores = F.grid_sample(
         maps[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
     )

@@ -81,7 +81,7 @@ def walk(matrix: sparse.dia_array, scores: Floats, steps: int, *, tolerance: flo
     Returns:
         [C, N] in the dtype of `matrix`.
     """
-    total = matrix @ np.ones(matrix.shape[1], dtype=matrix.dtype)
+    total = matrix @ np.ones(matrix.shape[1], dtype=matrix.dtype)  # [N]
     # one row after the other keeps matrix, row and result in the cache
     return np.stack([_walk_row(matrix, total, row, steps, tolerance) for row in scores])
 

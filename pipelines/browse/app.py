@@ -154,8 +154,8 @@ def _guard(app: FastAPI, show: Show) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def misspelt(request: Request, error: RequestValidationError) -> Response:
-        found = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        return show(request, "notice", 422, title="Not understood", text="; ".join(found))
+        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return show(request, "notice", 422, title="Not understood", text="; ".join(problems))
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
@@ -220,7 +220,7 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
     @app.get("/states")
     def states() -> list[dict[str, str]]:
         """Where each stage of the workspace stands."""
-        return [asdict(found) for found in standings(library.root)]
+        return [asdict(standing) for standing in standings(library.root)]
 
     @app.get("/activity")
     def now() -> dict[str, object]:
@@ -232,10 +232,10 @@ def _add_pages(app: FastAPI, library: Library, show: Show) -> None:
         """The bytes of one output file, to be saved."""
         revision = library.revision(rev)
         owner = revision.owner(path)
-        found = library.objects.files(revision, *owner) if owner else {}
-        if path not in found:
+        files = library.objects.files(revision, *owner) if owner else {}
+        if path not in files:
             raise HTTPException(404)
-        content = library.objects.file(revision, path, found[path]).read_bytes()
+        content = library.objects.file(revision, path, files[path]).read_bytes()
         headers = {"Content-Disposition": "attachment"}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
@@ -260,12 +260,12 @@ def _add_pictures(app: FastAPI, library: Library) -> None:
     ) -> Response:
         """What a stage has made for an image, to lie over it, as PNG."""
         catalogue = _of(library, rev, id)
-        found = catalogue.layer(name)
+        drawn_layer = catalogue.layer(name)
         pixel = None if x is None or y is None else (x, y)
         return _picture(
             request,
             "image/png",
-            lambda: library.layer(catalogue, found, id, side, category, pixel),
+            lambda: library.layer(catalogue, drawn_layer, id, side, category, pixel),
         )
 
     @app.get("/difference")
@@ -273,9 +273,9 @@ def _add_pictures(app: FastAPI, library: Library) -> None:
         request: Request, layer: str, id: str, first: Rev, second: Rev, side: Side = None
     ) -> Response:
         """The pixels that differ between two revisions, as PNG."""
-        places = _comparison(library, first, second, layer).places(id)
+        paths = _comparison(library, first, second, layer).paths(id)
         return _picture(
-            request, "image/png", lambda: encode_png(drawing.changed_pixels(*places, side=side))
+            request, "image/png", lambda: encode_png(drawing.changed_pixels(*paths, side=side))
         )
 
 
@@ -304,11 +304,11 @@ def _add_streams(app: FastAPI, library: Library) -> None:
 
         def measure(image_id: str) -> dict[str, Any]:
             try:
-                places = comparison.places(image_id)
-                if places not in known:
-                    found = comparison.difference(image_id)
-                    known[places] = asdict(found) | {"gain": found.gain}
-                return known[places]
+                paths = comparison.paths(image_id)
+                if paths not in known:
+                    difference = comparison.difference(image_id)
+                    known[paths] = asdict(difference) | {"gain": difference.gain}
+                return known[paths]
             except (InputError, MissingObject) as error:
                 return {"image_id": image_id, "error": str(error)}
 
@@ -340,8 +340,8 @@ def _stream(
     def lines() -> Iterator[str]:
         with ThreadPoolExecutor(2) as pool:
             try:
-                for found in pool.map(one, image_ids):
-                    yield json.dumps(found) + "\n"
+                for row in pool.map(one, image_ids):
+                    yield json.dumps(row) + "\n"
             finally:
                 stopped.set()
 

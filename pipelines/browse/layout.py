@@ -178,8 +178,8 @@ def _places(rows: Sequence[list[_Node]], ties: Sequence[tuple[_Node, _Node]]) ->
         for row in rows if is_down else reversed(rows):
             wishes = {}
             for node in row:
-                found = [middle[other] for other in linked[is_down][node]]
-                wishes[node] = sum(found) / len(found) if found else middle[node]
+                neighbours = [middle[other] for other in linked[is_down][node]]
+                wishes[node] = sum(neighbours) / len(neighbours) if neighbours else middle[node]
             row.sort(key=lambda node: wishes[node])
             _set_row(row, wishes, middle)
     return middle

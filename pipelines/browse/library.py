@@ -78,13 +78,13 @@ class Library:
         revision = self.revision(name)
         key = revision.commit or f"{WORKSPACE} {revision.when.timestamp()}"
         with self._lock:
-            found = self._catalogues.get(key)
-            if found is None:
-                found = self._catalogues[key] = Catalogue(self.objects, revision)
+            catalogue = self._catalogues.get(key)
+            if catalogue is None:
+                catalogue = self._catalogues[key] = Catalogue(self.objects, revision)
                 while len(self._catalogues) > 4:
                     self._catalogues.popitem(last=False)
             self._catalogues.move_to_end(key)
-        return found
+        return catalogue
 
     def photograph(self, catalogue: Catalogue, image_id: str, side: int | None = None) -> bytes:
         """The image as JPEG, its longer side at most `side` pixels.
@@ -128,19 +128,19 @@ class Library:
     def _kept(self, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
         """An encoded picture, kept by all it depends on."""
         with self._lock:
-            found = self._pictures.get(key)
-            if found is not None:
+            picture = self._pictures.get(key)
+            if picture is not None:
                 self._pictures.move_to_end(key)
-                return found
-        made = make()
+                return picture
+        picture = make()
         with self._lock:
             if key not in self._pictures:
-                self._pictures[key] = made
-                self._picture_bytes += len(made)
+                self._pictures[key] = picture
+                self._picture_bytes += len(picture)
                 while self._picture_bytes > KEPT_BYTES:
                     _, old = self._pictures.popitem(last=False)
                     self._picture_bytes -= len(old)
-        return made
+        return picture
 
     def descriptions(self, revision: Revision) -> Mapping[str, str]:
         """What dvc.yaml says of each stage, by its name without the member."""
@@ -151,19 +151,19 @@ class Library:
 
     def numbers(self, revision: Revision, record: Record) -> dict[str, float]:
         """The plain numbers among a stage's JSON outputs; those that are missing are left out."""
-        found: dict[str, float] = {}
+        numbers: dict[str, float] = {}
         for out, md5 in record.outs.items():
             if out.endswith(".json"):
                 try:
-                    place = self.objects.file(revision, out, md5)
-                    found |= _numbers(place, md5)
+                    file = self.objects.file(revision, out, md5)
+                    numbers |= _numbers(file, md5)
                 except (MissingObject, OSError):
                     continue
-        return found
+        return numbers
 
     def curves(self, revision: Revision, record: Record) -> dict[str, pd.DataFrame]:
         """The stage's CSV outputs that have numbers in their columns, by path."""
-        found = {}
+        frames = {}
         for out, md5 in record.outs.items():
             if out.endswith(".csv"):
                 try:
@@ -171,8 +171,8 @@ class Library:
                 except (MissingObject, OSError, ValueError):
                     continue
                 if len(frame.select_dtypes("number").columns) > 1:
-                    found[out] = frame
-        return found
+                    frames[out] = frame
+        return frames
 
     def tables(self, record: Record) -> list[str]:
         """The outputs of a stage that can be shown as a table."""
@@ -188,9 +188,9 @@ class Library:
         owner = revision.owner(path)
         if owner is None or owner[1] != path:
             raise InputError(f"{path!r}: no stage of {revision.name} makes it")
-        place = self.objects.file(revision, path, owner[0].outs[path])
+        file = self.objects.file(revision, path, owner[0].outs[path])
         try:
-            return pd.read_parquet(place) if path.endswith(".parquet") else pd.read_csv(place)
+            return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not a table: {error}") from error
 
@@ -226,19 +226,19 @@ def _declared(root: Path, stamps: tuple[tuple[int, int], ...]) -> Mapping[str, R
 
 
 @lru_cache(maxsize=1024)
-def _numbers(place: Path, md5: str) -> Mapping[str, float]:
-    if place.stat().st_size > 2**20:  # a data set in JSON, such as COCO's
+def _numbers(file: Path, md5: str) -> Mapping[str, float]:
+    if file.stat().st_size > 2**20:  # a data set in JSON, such as COCO's
         return {}
     try:
-        content = json.loads(place.read_bytes())
+        content = json.loads(file.read_bytes())
     except ValueError:
         return {}
     if not isinstance(content, dict):
         return {}
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for key, value in content.items():
         values = value.items() if isinstance(value, dict) else [(None, value)]
         for name, number in values:
             if isinstance(number, (int, float)) and not isinstance(number, bool):
-                found[key if name is None else f"{key}.{name}"] = float(number)
-    return found
+                numbers[key if name is None else f"{key}.{name}"] = float(number)
+    return numbers

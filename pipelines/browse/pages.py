@@ -153,13 +153,13 @@ def _folders(
     library: Library, revision: Revision, record: Record
 ) -> list[tuple[str, list[str], int]]:
     """Path, first files and number of files of each output that is a folder."""
-    found = []
+    listings = []
     for out, md5 in record.outs.items():
         if md5.endswith(".dir"):
             with suppress(MissingObject):
                 files = library.objects.files(revision, record, out)
-                found.append((out, list(files)[:ROWS], len(files)))
-    return found
+                listings.append((out, list(files)[:ROWS], len(files)))
+    return listings
 
 
 def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
     same_split = [
         other for other, split in catalogue.splits.items() if split == catalogue.splits[image_id]
     ]
-    place = same_split.index(image_id)
+    position = same_split.index(image_id)
     truth = None
     views, missing = [], []
     for layer in catalogue.all_layers():
@@ -189,7 +189,7 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
                 if layer.is_truth:
                     truth = labels
                 view["labels"] = labels
-            elif catalogue.place(layer, image_id) is None:
+            elif catalogue.path_of(layer, image_id) is None:
                 continue
             views.append(view)
         except (MissingObject, InputError) as error:
@@ -206,10 +206,10 @@ def image_page(library: Library, rev: str, image_id: str) -> dict[str, Any]:
         "revision": catalogue.revision,
         "image": image,
         "split": catalogue.splits[image_id],
-        "number": place + 1,
+        "number": position + 1,
         "count": len(same_split),
-        "previous": same_split[place - 1] if place else None,
-        "following": same_split[place + 1] if place + 1 < len(same_split) else None,
+        "previous": same_split[position - 1] if position else None,
+        "following": same_split[position + 1] if position + 1 < len(same_split) else None,
         "views": views,
         "boxes": [
             (catalogue.names.get(box.category, str(box.category)), box.corners)
@@ -280,11 +280,11 @@ def _same(first: Revision, second: Revision) -> bool:
 
 def _measures(library: Library, catalogue: Catalogue, layer_name: str) -> dict[str, float]:
     """What was measured of a folder of labels."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for output in catalogue.declared.values():
         if output.meta.get("labels") == f"data/{layer_name}" and output.type == "measures":
-            found |= library.numbers(catalogue.revision, catalogue.revision.stages[output.stage])
-    return found
+            numbers |= library.numbers(catalogue.revision, catalogue.revision.stages[output.stage])
+    return numbers
 
 
 def _side_by_side(
@@ -331,12 +331,12 @@ def _tiles(
     """The same with the pictures in the page itself: 120 requests would take longer than they."""
 
     def tile(image_id: str) -> dict[str, Any]:
-        found = _view(catalogue, layer, image_id, THUMBNAIL)
+        view = _view(catalogue, layer, image_id, THUMBNAIL)
         with suppress(MissingObject, InputError):  # then the browser asks, and says what is missing
             photograph = library.photograph(catalogue, image_id, THUMBNAIL)
             over = library.layer(catalogue, layer, image_id, THUMBNAIL)
-            found |= {"photograph": inline(photograph, "jpeg"), "over": inline(over, "png")}
-        return found
+            view |= {"photograph": inline(photograph, "jpeg"), "over": inline(over, "png")}
+        return view
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(tile, image_ids))
@@ -344,37 +344,37 @@ def _tiles(
 
 def _missing_of(catalogue: Catalogue, layer: Layer, image_ids: Sequence[str]) -> list[str]:
     """What is not in the cache, in one line."""
-    found = []
+    missing = []
     for image_id in image_ids:
         try:
-            catalogue.place(layer, image_id)
+            catalogue.path_of(layer, image_id)
         except MissingObject as error:
-            found.append(str(error))
-    if not found:
+            missing.append(str(error))
+    if not missing:
         return []
     record = catalogue.revision.stages[layer.stage]
     whole = catalogue.objects.advice(catalogue.revision, record.name)
-    return [f"{len(found)} of the {len(image_ids)} files of this page are missing. {whole}"]
+    return [f"{len(missing)} of the {len(image_ids)} files of this page are missing. {whole}"]
 
 
 def _scores(labels: Any, truth: Any, is_truth: bool) -> dict[str, Any]:
     """Coverage of a label map, and its IoU per class where there is ground truth."""
-    found: dict[str, Any] = {"coverage": percent(float((labels != UNKNOWN).mean()))}
+    scores: dict[str, Any] = {"coverage": percent(float((labels != UNKNOWN).mean()))}
     if truth is None or is_truth or truth.shape != labels.shape:
-        return found
+        return scores
     row = scores_of_image("", truth, labels)
     iou = dict(zip(row["categories"], row["iou"], strict=True))
-    found |= {"miou": row["miou"], "iou": iou}
-    return found
+    scores |= {"miou": row["miou"], "iou": iou}
+    return scores
 
 
 def _inputs(revision: Revision, record: Record) -> list[tuple[str, str, str | None]]:
     """Path, hash and maker of the data that a stage reads."""
-    found = []
+    rows = []
     for path, md5 in record.data.items():
         owner = revision.owner(path)
-        found.append((path, md5, owner[0].name if owner else None))
-    return found
+        rows.append((path, md5, owner[0].name if owner else None))
+    return rows
 
 
 def _history(library: Library, name: str) -> dict[str, Any]:

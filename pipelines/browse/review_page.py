@@ -30,7 +30,7 @@ def review_page(library: Library, rev: str) -> dict[str, Any]:
             for image_id, mark in marks.items()
             if image_id in layer.files and mark.is_stale(layer.files[image_id][1])
         ],
-        "seeds": next((found.name for found in opinions(catalogue, Kind.LABELS)), None),
+        "seeds": next((layer.name for layer in opinions(catalogue, Kind.LABELS)), None),
         "legend": legend(catalogue),
     }
 
@@ -41,9 +41,9 @@ def doubted_image(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
     Raises:
         InputError, MissingObject: as `doubt`.
     """
-    found = doubt(catalogue, image_id)
+    doubtful = doubt(catalogue, image_id)
     image, boxes = catalogue.images[image_id], catalogue.boxes.get(image_id, ())
-    return asdict(found) | {
+    return asdict(doubtful) | {
         "size": (image.width, image.height),
         "boxes": [
             {
@@ -52,14 +52,14 @@ def doubted_image(catalogue: Catalogue, image_id: str) -> dict[str, Any]:
                 "corners": box.corners,
                 "unfilled": share,
             }
-            for box, share in zip(boxes, found.boxes, strict=True)
+            for box, share in zip(boxes, doubtful.boxes, strict=True)
         ],
     }
 
 
 def legend(catalogue: Catalogue) -> list[tuple[str, str]]:
     """Name and colour of the classes that have boxes."""
-    boxed = {box.category for found in catalogue.boxes.values() for box in found}
+    boxed = {box.category for of_image in catalogue.boxes.values() for box in of_image}
     return [
         (catalogue.names[label], _hex(colour))
         for label, colour in catalogue.colours.items()

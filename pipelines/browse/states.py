@@ -43,15 +43,15 @@ def standings(root: Path) -> list[Standing]:
     Raises:
         InputError: as `make_plan`.
     """
-    found = []
+    rows = []
     for step in make_plan(root).steps:
         state, reason = str(step.state), step.reason
         failure = last_failure(root, step.name)
         if failure and step.state in (State.MUST_RUN, State.WAITING):  # else it is mended
             ended = when(datetime.fromisoformat(failure.began))
             state, reason = "failed", f"{failure.reason}, {ended}; {reason}"
-        found.append(Standing(step.name, state, reason))
-    return found
+        rows.append(Standing(step.name, state, reason))
+    return rows
 
 
 def activity(root: Path) -> dict[str, object]:

@@ -5,18 +5,18 @@ An object is named after its md5; that of a folder (".dir") lists its files with
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-#: The only names that objects have.
-MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+#: What DVC writes as the hash of a file or, with ".dir", of a folder. A dvc.lock may have come with
+#: a fetched commit, and a hash becomes part of a path.
+HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
-def place_of(cache: Path, md5: str) -> Path:
+def object_path(cache: Path, md5: str) -> Path:
     """Where `cache`, the folder with 00 to ff, keeps what has this hash."""
     return cache / md5[:2] / md5[2:]
 
@@ -25,17 +25,17 @@ def problem_of(path: Path, md5: str) -> str:
     """What is wrong with a file that should have this hash; empty for a sound one or none."""
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, _md5).hexdigest()
+            actual = hashlib.file_digest(file, _md5).hexdigest()
     except FileNotFoundError:
         return ""
     except OSError as error:  # a sector that cannot be read
         return str(error.strerror)
-    return "" if found == md5.removesuffix(".dir") else f"expected md5 {md5}, found {found}"
+    return "" if actual == md5.removesuffix(".dir") else f"expected md5 {md5}, found {actual}"
 
 
 def listing(cache: Path, md5: str) -> dict[str, str] | None:
     """The hash of every file of a folder, by its path in it; None without a sound list."""
-    path = place_of(cache, md5)
+    path = object_path(cache, md5)
     try:
         content = path.read_bytes()
     except OSError:
@@ -45,13 +45,14 @@ def listing(cache: Path, md5: str) -> dict[str, str] | None:
     return {
         entry["relpath"]: entry["md5"]
         for entry in json.loads(content)
-        if MD5.fullmatch(entry["md5"]) and is_inside(entry["relpath"])
+        if HASH.fullmatch(entry["md5"]) and is_inside(entry["relpath"])
     }
 
 
 def is_inside(path: str) -> bool:
-    """Whether a relative path stays below where it starts, whoever wrote it."""
-    return not Path(path).is_absolute() and Path(os.path.normpath(path)).parts[:1] != ("..",)
+    """Whether a path, by its words alone, stays below the folder that it is relative to."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in path
 
 
 def objects_of(cache: Path, md5: str) -> list[str]:
@@ -62,10 +63,10 @@ def objects_of(cache: Path, md5: str) -> list[str]:
 
 def drop_damaged(cache: Path, md5: str) -> Iterator[str]:
     """Remove what is damaged of an output's objects; a line for each, also where that fails."""
-    places = {place_of(cache, found): found for found in objects_of(cache, md5)}
+    objects = {object_path(cache, object_md5): object_md5 for object_md5 in objects_of(cache, md5)}
     with ThreadPoolExecutor() as pool:
-        problems = pool.map(problem_of, places.keys(), places.values())
-        for path, problem in zip(places, problems, strict=True):
+        problems = pool.map(problem_of, objects.keys(), objects.values())
+        for path, problem in zip(objects, problems, strict=True):
             if problem:
                 with suppress(OSError):  # another's, in a shared cache
                     path.unlink(missing_ok=True)

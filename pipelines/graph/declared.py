@@ -58,13 +58,13 @@ def declared_outputs(root: Path, revision: Revision) -> dict[str, Output]:
         for node in _nodes(root, now)
         for output in node.outputs
     }
-    found = {}
+    outputs = {}
     for path in [path for path in own if path in recorded] or recorded:
         stage = recorded[path]
         output = by_name.get((stage.partition("@")[0], PurePosixPath(path).name)) or own.get(path)
         if output is not None:
-            found[path] = replace(output, path=path, stage=stage)
-    return found
+            outputs[path] = replace(output, path=path, stage=stage)
+    return outputs
 
 
 def _nodes(root: Path, revision: Revision) -> list[Node]:

@@ -36,7 +36,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from voluptuous import Invalid
 
-from pipelines.graph.damage import drop_damaged, place_of, problem_of
+from pipelines.graph.damage import drop_damaged, object_path, problem_of
 from stages.engine.errors import InputError
 
 TRIED = "3.67.1"
@@ -91,10 +91,10 @@ def keys_read(stage: Stage) -> tuple[tuple[str, str], ...]:
 
 def changes_beside_files(stage: Stage) -> list[Any]:
     """The entries of `Stage.status` that are not of its deps and outs: command, always changed."""
-    found: list[Any] = []
-    stage._status_always_changed(found)
-    stage._status_stage(found)
-    return found
+    changes: list[Any] = []
+    stage._status_always_changed(changes)
+    stage._status_stage(changes)
+    return changes
 
 
 def kept_outputs(
@@ -133,9 +133,9 @@ def kept_outputs(
     recorded = repo.stage_cache._load_cache(key, runs[-1].name) if runs else None
     if recorded is None:
         return None
-    found = {out["path"]: HashInfo("md5", out["md5"]) for out in recorded["outs"]}
+    hashes = {out["path"]: HashInfo("md5", out["md5"]) for out in recorded["outs"]}
     for out in stage.outs:
-        out.hash_info, out.use_cache = found[out.def_path], True  # metrics are kept there too
+        out.hash_info, out.use_cache = hashes[out.def_path], True  # metrics are kept there too
         if out.changed_cache():
             return None
     return {out.fs_path: out.hash_info for out in stage.outs}
@@ -198,7 +198,7 @@ def refuse_damaged_lists() -> None:
 
     def checked(odb: Any, hash_info: Any, hash_name: str | None = None) -> Any:
         if isinstance(odb.fs, LocalFileSystem):
-            problem = problem_of(place_of(Path(odb.path), hash_info.value), hash_info.value)
+            problem = problem_of(object_path(Path(odb.path), hash_info.value), hash_info.value)
             if problem:
                 raise ObjectFormatError(problem)
         return load(odb, hash_info, hash_name)

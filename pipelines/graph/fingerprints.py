@@ -29,16 +29,16 @@ class Fingerprints:
         self.cache = cache
         self._seen: dict[Path, str] = {}  # by this plan, which may ask for a folder several times
         try:
-            kept = json.loads((root / KEPT).read_text())
-            self._kept = {str(path): (str(seen), str(found)) for path, (seen, found) in kept}
+            entry = json.loads((root / KEPT).read_text())
+            self._kept = {str(path): (str(seen), str(md5)) for path, (seen, md5) in entry}
         except (OSError, ValueError, TypeError):
             self._kept = {}
         self._before = dict(self._kept)
 
     def hash_of(self, path: Path) -> str | None:
         """DVC's hash of a folder, if it is as it was when DVC gave it; else None."""
-        kept = self._kept.get(str(path))
-        return kept[1] if kept and path.is_dir() and kept[0] == self._look(path) else None
+        entry = self._kept.get(str(path))
+        return entry[1] if entry and path.is_dir() and entry[0] == self._look(path) else None
 
     def is_cached(self, value: str) -> bool:
         """Whether DVC's cache has the folder of this hash with all its files."""
@@ -64,10 +64,10 @@ class Fingerprints:
         if is_cached and self.hash_of(path) == value:
             return {}
         seen = self._look(path)
-        found: dict[str, str] = out.status()
-        if not found:
+        changes: dict[str, str] = out.status()
+        if not changes:
             self._kept[str(path)] = (seen, value)
-        return found
+        return changes
 
     def save(self) -> None:
         """Keep what was learned for the next plan."""
@@ -94,12 +94,12 @@ class Fingerprints:
     @cached_property
     def _objects(self) -> set[str]:
         """The md5 of all that is in DVC's cache."""
-        found: set[str] = set()
+        paths: set[str] = set()
         for first in range(256):
             prefix = f"{first:02x}"
             with suppress(FileNotFoundError), os.scandir(self.cache / prefix) as entries:
-                found.update(prefix + entry.name for entry in entries)
-        return found
+                paths.update(prefix + entry.name for entry in entries)
+        return paths
 
 
 def _files(folder: str, below: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.graph.revisions import read_revision
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
@@ -43,7 +43,7 @@ class Entry:
     Attributes:
         began: UTC, ISO 8601.
         seconds: wall time.
-        outcome: Completed, Restored or Failed.
+        ending: Completed, Restored or Failed.
         commit: as `Code`.
         modified: as `Code`.
         outs: DVC's hash by path, as dvc.lock had them afterwards; empty where it failed.
@@ -53,7 +53,7 @@ class Entry:
 
     began: str
     seconds: float
-    outcome: Outcome
+    ending: Ending
     commit: str | None
     modified: bool
     outs: Mapping[str, str]
@@ -77,8 +77,8 @@ def read_code(root: Path) -> Code:
     commit, modified = None, False
     for line in done.stdout.splitlines():
         if line.startswith("# branch.oid "):
-            found = line.split()[-1]
-            commit = None if found == "(initial)" else found
+            word = line.split()[-1]
+            commit = None if word == "(initial)" else word
         elif not line.startswith("#"):
             modified = True
     return Code(commit, modified)
@@ -97,19 +97,19 @@ def keep_run(root: Path, result: Result, outs: Sequence[str], code: Code) -> Non
     entry = Entry(
         began.isoformat(timespec="milliseconds"),
         round(result.seconds, 2),
-        result.outcome,
+        result.ending,
         code.commit,
         code.modified,
-        {} if result.outcome is Outcome.FAILED else _hashes(root, result.name, outs),
+        {} if result.ending is Ending.FAILED else _hashes(root, result.name, outs),
         result.reason,
         result.tail,
     )
     entries = [*read_runs(root, result.name), entry]
-    kept = entries[-KEPT:]
-    made = [old for old in entries[:-KEPT] if old.outcome is Outcome.COMPLETED]
-    if made and not any(new.outcome is Outcome.COMPLETED for new in kept):
-        kept[0] = made[-1]  # restored ever since; how long it takes stays known
-    lines = [json.dumps(asdict(kept_entry)) + "\n" for kept_entry in kept]
+    recent = entries[-KEPT:]
+    completed = [old for old in entries[:-KEPT] if old.ending is Ending.COMPLETED]
+    if completed and not any(new.ending is Ending.COMPLETED for new in recent):
+        recent[0] = completed[-1]  # restored ever since; how long it takes stays known
+    lines = [json.dumps(asdict(entry)) + "\n" for entry in recent]
     write_bytes(_path(root, result.name), "".join(lines).encode())
 
 
@@ -124,14 +124,14 @@ def read_runs(root: Path, stage: str) -> list[Entry]:
 
 def last_seconds(root: Path, stage: str) -> float | None:
     """The wall time when the stage was last made here, not restored; None if it never was."""
-    made = [run for run in read_runs(root, stage) if run.outcome is Outcome.COMPLETED]
-    return made[-1].seconds if made else None
+    completed = [run for run in read_runs(root, stage) if run.ending is Ending.COMPLETED]
+    return completed[-1].seconds if completed else None
 
 
 def last_failure(root: Path, stage: str) -> Entry | None:
     """The last run of a stage, if it failed; one that was stopped did not."""
     last = next(reversed(read_runs(root, stage)), None)
-    return last if last is not None and last.outcome is Outcome.FAILED else None
+    return last if last is not None and last.ending is Ending.FAILED else None
 
 
 def _path(root: Path, stage: str) -> Path:
@@ -141,7 +141,7 @@ def _path(root: Path, stage: str) -> Path:
 def _parse(line: str) -> Entry | None:
     try:
         content = json.loads(line)
-        entry = Entry(**(content | {"outcome": Outcome(content["outcome"])}))
+        entry = Entry(**(content | {"ending": Ending(content["ending"])}))
         began = datetime.fromisoformat(entry.began)
         is_sound = math.isfinite(entry.seconds) and began.tzinfo and isinstance(entry.outs, dict)
     except (ValueError, TypeError, KeyError):

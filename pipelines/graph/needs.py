@@ -40,17 +40,17 @@ def resolve_needs(
     for name in own:
         for above in upstream[name]:
             readers[above].append(name)
-    found: dict[str, str] = {}
+    needs: dict[str, str] = {}
     for name in reversed(list(own)):
         wanting = [r for r in readers[name] if not (own[name] and (r, name) in content)]
-        uses = {found[reader] for reader in wanting}
+        uses = {needs[reader] for reader in wanting}
         if name in targets or not uses:
             uses.add(own[name])
         need = uses.pop() if len(uses) == 1 else ""
         source = maker(split_need(need)[0]) if need else None
         is_known = source is None or source in all_above(name, upstream)
-        found[name] = need if is_known else ""
-    return found
+        needs[name] = need if is_known else ""
+    return needs
 
 
 def all_above(name: str, upstream: Mapping[str, Sequence[str]]) -> set[str]:

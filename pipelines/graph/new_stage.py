@@ -40,11 +40,7 @@ ROWS = pa.schema([("image_id", pa.string()), ("pixels", pa.int64())])
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        least: pixels; narrower images are left out.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     least: int = Field(ge=1)
 
@@ -60,13 +56,13 @@ def $name(params: Params, data: Dataset, out: Path) -> None:
     Raises:
         InputError: a table is missing or unreadable.
     """
-    found = [
+    rows = [
         {"image_id": image.image_id, "pixels": image.width * image.height}
         for image in data.images("train")
         if image.width >= params.least
     ]
-    write_table(out / "images.parquet", pd.DataFrame(found, columns=ROWS.names), ROWS)
-    write_json(out / "metrics.json", {"images": len(found)})
+    write_table(out / "images.parquet", pd.DataFrame(rows, columns=ROWS.names), ROWS)
+    write_json(out / "metrics.json", {"images": len(rows)})
 
 
 if __name__ == "__main__":
@@ -89,8 +85,8 @@ def test_narrow_images_and_those_of_validation_are_left_out(tmp_path: Path) -> N
     ]
     write_table(tmp_path / "images.parquet", pd.DataFrame(rows), IMAGES)
     $name(Params(least=8), Dataset(tmp_path), tmp_path / "out")
-    found = read_rows(tmp_path / "out/images.parquet", ROWS)
-    assert found == [{"image_id": "a", "pixels": 16}]
+    wide = read_rows(tmp_path / "out/images.parquet", ROWS)
+    assert wide == [{"image_id": "a", "pixels": 16}]
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == {"images": 1}
 """)
 TEST_IMPORTS = (

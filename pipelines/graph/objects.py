@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.graph.revisions import HASH, Record, Revision, is_inside, read_file_of
+from pipelines.graph.damage import HASH, is_inside, object_path
+from pipelines.graph.revisions import Record, Revision, read_file_of
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 
@@ -47,7 +48,7 @@ class Objects:
         self._listing = lru_cache(maxsize=8)(self._read_listing)
         self._remotes: dict[str | None, Any] = {}
 
-    def place(self, md5: str) -> Path:
+    def path_of(self, md5: str) -> Path:
         """Where the cache keeps what has this hash, if it does.
 
         Raises:
@@ -55,7 +56,7 @@ class Objects:
         """
         if not HASH.fullmatch(md5):
             raise InputError(f"hash {md5!r}: expected 32 hexadecimal digits")
-        return self.folder / md5[:2] / md5[2:]
+        return object_path(self.folder, md5)
 
     def files(self, revision: Revision, record: Record, out: str) -> Mapping[str, str]:
         """The hash of every file of an output, by path relative to the repository, sorted.
@@ -69,7 +70,7 @@ class Objects:
         listed = self._listing(md5)
         if listed is None:
             listed = self._listing_elsewhere(revision, out)
-        return {f"{out}/{name}": found for name, found in listed.items()}
+        return {f"{out}/{name}": md5 for name, md5 in listed.items()}
 
     def file(self, revision: Revision, path: str, md5: str) -> Path:
         """A file with the bytes of one file of an output; read it, never write it.
@@ -84,10 +85,10 @@ class Objects:
         """
         if not md5:  # DVC has recorded none
             raise self._missing(revision, path)
-        place, fetched = self.place(md5), self.root / FETCHED / md5
-        for found in (place, fetched):
-            if found.is_file():
-                return found
+        cached, fetched = self.path_of(md5), self.root / FETCHED / md5
+        for path_there in (cached, fetched):
+            if path_there.is_file():
+                return path_there
         here = self.root / path
         if here.is_file() and file_md5(here) == md5:
             return here  # an output with cache: false, or one that gc has swept
@@ -111,7 +112,7 @@ class Objects:
     def _read_listing(self, md5: str) -> Mapping[str, str] | None:
         """The files of a folder; None where the list is not there, or is none that DVC writes."""
         try:
-            entries = json.loads(self.place(md5).read_text())
+            entries = json.loads(self.path_of(md5).read_text())
             return _checked({str(entry["relpath"]): str(entry["md5"]) for entry in entries})
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
@@ -119,11 +120,11 @@ class Objects:
     def _listing_elsewhere(self, revision: Revision, out: str) -> dict[str, str]:
         """Of a folder whose list is only in the remote."""
         try:
-            found = self._remote(revision).find(out, detail=True)
+            files = self._remote(revision).find(out, detail=True)
             return _checked(
                 {
                     str(Path(path).relative_to(out)): str(entry["dvc_info"]["md5"])
-                    for path, entry in found.items()
+                    for path, entry in files.items()
                 }
             )
         except Exception as error:  # whatever the remote's library raises

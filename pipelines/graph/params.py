@@ -15,6 +15,7 @@ from pipelines.graph.dvc_yaml import body, read_stages
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
+from stages.engine.plain_yaml import look_up
 
 #: By section, the digest of what was found right.
 CHECKED = Path(".seedmask/params.json")
@@ -48,8 +49,9 @@ def check_sections(root: Path) -> dict[str, Any]:
         if name not in sections:
             raise InputError(f"{file}: section {name!r} is missing")
         for key in body(stage).get("params", []):
-            if isinstance(key, str):  # else of another file than params.yaml
-                _look_up(sections, key, file)
+            # what is no text names another file than params.yaml
+            if isinstance(key, str) and look_up(key, sections) is None:
+                raise InputError(f"{file}: {key} is missing, which dvc.yaml needs")
     return sections
 
 
@@ -62,13 +64,13 @@ def check_values(sections: Mapping[str, Any], file: Path) -> None:
     Raises:
         InputError: one line per problem.
     """
-    kept = file.parent / CHECKED
+    digests_file = file.parent / CHECKED
     code = _code_digest()
     digests = {
         name: hashlib.sha256(f"{code} {name} {section!r}".encode()).hexdigest()
         for name, section in sections.items()
     }
-    known = _read_checked(kept)
+    known = _read_checked(digests_file)
     problems = []
     for name, section in sections.items():
         if known.get(name) == digests[name]:
@@ -80,12 +82,12 @@ def check_values(sections: Mapping[str, Any], file: Path) -> None:
     if problems:
         raise InputError("\n".join(problems))
     if known != digests:
-        write_json(kept, digests)
+        write_json(digests_file, digests)
 
 
-def _read_checked(kept: Path) -> dict[str, str]:
+def _read_checked(digests_file: Path) -> dict[str, str]:
     try:
-        content = json.loads(kept.read_text())
+        content = json.loads(digests_file.read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -120,11 +122,3 @@ def suggest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-
-
-def _look_up(sections: Mapping[str, Any], key: str, file: Path) -> None:
-    place: Any = sections
-    for part in key.split("."):
-        if not isinstance(place, Mapping) or part not in place:
-            raise InputError(f"{file}: {key} is missing, which dvc.yaml needs")
-        place = place[part]

@@ -115,9 +115,11 @@ class Plan:
 
     def without(self, names: Collection[str]) -> "Plan":
         """The plan without some steps, and with nobody waiting for them."""
-        kept = [step for step in self.steps if step.name not in names]
-        above = [tuple(name for name in step.upstream if name not in names) for step in kept]
-        return Plan(tuple(replace(step, upstream=up) for step, up in zip(kept, above, strict=True)))
+        steps = [step for step in self.steps if step.name not in names]
+        above = [tuple(name for name in step.upstream if name not in names) for step in steps]
+        return Plan(
+            tuple(replace(step, upstream=up) for step, up in zip(steps, above, strict=True))
+        )
 
     @property
     def upstream(self) -> dict[str, tuple[str, ...]]:
@@ -170,7 +172,7 @@ def _plan(repo: Any, root: Path, targets: Sequence[str]) -> Plan:
     with repo.lock:
         foreseen = _foreseen_code(root, stages.values(), fingerprints)
         changes = {name: _changes(stages[name], fingerprints, foreseen) for name in order}
-        kept = _restorable(repo, stages, order, upstream, changes, fingerprints, foreseen)
+        restorable = _restorable(repo, stages, order, upstream, changes, fingerprints, foreseen)
     fingerprints.save()
     recorded = _recorded(root / "dvc.lock")
     produced = [Path(out.fs_path) for stage in stages.values() for out in stage.outs]
@@ -206,7 +208,7 @@ def _plan(repo: Any, root: Path, targets: Sequence[str]) -> Plan:
             steps[name] = Step(name, above, State.BLOCKED, reason)
         elif name in recorded and not changes[name] and not waited:
             steps[name] = Step(name, above, State.UNCHANGED)
-        elif name in kept:
+        elif name in restorable:
             why = explain(changes[name]) if name in recorded else ""
             steps[name] = Step(name, above, State.RESTORABLE, why or "made before")
         elif not_given := _missing_weights(stages[name], root):
@@ -272,7 +274,7 @@ def _takes_what_is_there(reader: Any, maker: Any) -> bool:
 
 def _changes(stage: Any, fingerprints: Fingerprints, foreseen: Closures | None) -> list[Any]:
     """The entries of DVC's `Stage.status`; empty when the stage is up to date."""
-    found: list[Any] = []
+    changes: list[Any] = []
     for kind, entries in (
         ("changed deps", [] if stage.frozen else stage.deps),
         ("changed outs", stage.outs),
@@ -284,8 +286,8 @@ def _changes(stage: Any, fingerprints: Fingerprints, foreseen: Closures | None) 
             else:
                 states |= fingerprints.status(out)
         if states:
-            found.append({kind: states})
-    return found + changes_beside_files(stage)
+            changes.append({kind: states})
+    return changes + changes_beside_files(stage)
 
 
 def _is_code(dep: Any) -> bool:
@@ -296,14 +298,14 @@ def _changed_code(dep: Any, foreseen: Closures | None) -> dict[str, str]:
     """The modules and libraries of a stage that are not as recorded."""
     recorded = dep.hash_info.value or {}
     current = dep.read_params() if foreseen is None else foreseen
-    found = {}
+    states = {}
     for stage in dep.params:
         before, after = recorded.get(stage, {}), current.get(stage, {})
         for name in dict.fromkeys([*after, *before]):
             if before.get(name) != after.get(name):
                 state = "modified" if name in before and name in after else "new"
-                found[name] = state if name in after else "no longer imported"
-    return found
+                states[name] = state if name in after else "no longer imported"
+    return states
 
 
 def _restorable(
@@ -328,9 +330,11 @@ def _restorable(
             settled.add(name)
         elif above <= settled | restorable:
             known = _known_folders(stages[name], fingerprints) | hashes
-            kept = kept_outputs(repo, stages[name], known, _foreseen_keys(stages[name], foreseen))
-            if kept is not None:
-                hashes |= kept
+            outputs = kept_outputs(
+                repo, stages[name], known, _foreseen_keys(stages[name], foreseen)
+            )
+            if outputs is not None:
+                hashes |= outputs
                 restorable.add(name)
     return restorable
 
@@ -360,21 +364,21 @@ def resolve_targets(targets: Sequence[str], names: Sequence[str]) -> list[str]:
         return list(names)
     chosen = []
     for target in targets:
-        found = [name for name in names if target in (name, name.split("@")[0])]
-        if not found:
+        matching = [name for name in names if target in (name, name.split("@")[0])]
+        if not matching:
             groups = {name.split("@")[0] for name in names}
             close = difflib.get_close_matches(target, [*names, *sorted(groups)], n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"stages: {', '.join(names)}"
             raise InputError(f"dvc.yaml: no stage {target!r}; {hint}")
-        chosen += found
+        chosen += matching
     return chosen
 
 
 def _ordered(chosen: Sequence[str], upstream: Mapping[str, Sequence[str]]) -> list[str]:
     """`chosen` and all above them, each after what it depends on."""
     graph = nx.DiGraph(upstream)
-    found = (nx.dfs_postorder_nodes(graph, name) for name in chosen)
-    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
+    ordered = (nx.dfs_postorder_nodes(graph, name) for name in chosen)
+    return list(dict.fromkeys(itertools.chain.from_iterable(ordered)))
 
 
 def _recorded(lock: Path) -> set[str]:

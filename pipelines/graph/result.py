@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     """How a stage ended."""
 
     CACHED = "Cached"  # nothing to do
@@ -22,14 +22,14 @@ class Result:
 
     Attributes:
         name: as DVC addresses it.
-        outcome: how it ended.
+        ending: how it ended.
         seconds: wall time.
         reason: why it was skipped, left out or failed, in a few words.
         tail: the last lines it printed, when it failed.
     """
 
     name: str
-    outcome: Outcome
+    ending: Ending
     seconds: float = 0.0
     reason: str = ""
     tail: tuple[str, ...] = ()
@@ -37,4 +37,4 @@ class Result:
     @property
     def is_good(self) -> bool:
         """Whether stages below may go on."""
-        return self.outcome not in (Outcome.FAILED, Outcome.STOPPED, Outcome.SKIPPED)
+        return self.ending not in (Ending.FAILED, Ending.STOPPED, Ending.SKIPPED)

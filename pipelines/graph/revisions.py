@@ -17,14 +17,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipelines.graph.damage import HASH, is_inside
 from pipelines.graph.dvc_yaml import parse_stages
 from stages.engine.closure import CLOSURES
 from stages.engine.errors import InputError
 
 WORKSPACE = "workspace"
-#: What DVC writes as the hash of a file or, with ".dir", of a folder. A dvc.lock may have come with
-#: a fetched commit, and a hash becomes part of a path.
-HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 @dataclass(frozen=True)
@@ -152,17 +150,17 @@ def list_revisions(root: Path, most: int = 50) -> list[Revision]:
 
     Those whose dvc.lock cannot be read are left out.
     """
-    found = []
+    revisions = []
     with suppress(InputError):
-        found.append(read_revision(root))
+        revisions.append(read_revision(root))
     for commit in _commits(root, f"-{most}"):
         with suppress(InputError):
             stages = _recorded(root.resolve(), commit.name)
-            found.append(Revision(commit.name, commit.name, commit.when, commit.title, stages))
+            revisions.append(Revision(commit.name, commit.name, commit.when, commit.title, stages))
     for name, _ in _experiments(root):
         with suppress(InputError):
-            found.append(read_revision(root, name))
-    return found
+            revisions.append(read_revision(root, name))
+    return revisions
 
 
 def read_file_of(root: Path, commit: str, path: str) -> bytes | None:
@@ -223,10 +221,10 @@ def _recorded_hash(root: Path, commit: str, stage: str, out: str) -> str | None:
     text = (read_file_of(root, commit, "dvc.lock") or b"").decode(errors="replace")
     lines = re.search(rf"^  {re.escape(stage)}:\n(?:    .*\n)+", text, re.MULTILINE)
     try:
-        found = _parse("stages:\n" + lines[0] if lines else text, f"{commit[:8]}:dvc.lock")
+        stages = _parse("stages:\n" + lines[0] if lines else text, f"{commit[:8]}:dvc.lock")
     except InputError:
         return None
-    return found[stage].outs.get(out) if stage in found else None
+    return stages[stage].outs.get(out) if stage in stages else None
 
 
 def _experiments(root: Path) -> list[tuple[str, str]]:
@@ -238,14 +236,14 @@ def _experiments(root: Path) -> list[tuple[str, str]]:
         "--format=%(refname) %(objectname)",
         "refs/exps",
     )
-    found = []
+    commits = []
     for line in (listed or "").splitlines():
         reference, commit = line.split()
         # refs/exps/<2>/<38>/<name>; others are DVC's own
         parts = reference.split("/", 4)
         if len(parts) == 5 and len(parts[2]) == 2:
-            found.append((parts[4], commit))
-    return found
+            commits.append((parts[4], commit))
+    return commits
 
 
 @lru_cache(maxsize=256)
@@ -330,12 +328,6 @@ def _out_path(stage: str, entry: Mapping[str, Any]) -> str:
     if not is_inside(path):
         raise InputError(f"{stage}: out {path!r}; expected a path inside the repository")
     return path
-
-
-def is_inside(path: str) -> bool:
-    """Whether a path, by its words alone, stays below the folder that it is relative to."""
-    parts = PurePosixPath(path).parts
-    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in path
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # each command imports what it needs, so that the others star
     from pipelines.look.provenance import Provenance
 
 WORKSPACE = "workspace"  # of pipelines.graph.revisions, which takes a tenth of a second to import
-MANY = 200  # changed images that are worth the start of other processes
 COLUMNS = ("image_id", "pixels", "share", "iou", "first_miou", "second_miou", "gain")
 GAP = 8  # pixels between pictures
 
@@ -99,7 +98,7 @@ def show_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     """`diff`: what was changed, on stderr; how far each image is from what it was, as CSV."""
-    from pipelines.look.compare import Comparison
+    from pipelines.look.compare import Comparison, worst_first
 
     if arguments.most is not None and arguments.most < 1:
         raise InputError(f"--most {arguments.most}: expected 1 or more")
@@ -109,11 +108,11 @@ def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     layer = _label_layer(second, arguments.stage, arguments.layer)
     comparison = Comparison(first, second, layer.name)
     _say_changes(comparison, arguments.stage)
-    found = _worst_first(_differences(comparison))
+    differences = worst_first(_differences(comparison))
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    rows.writerows(map(_row, found[: arguments.most]))
+    rows.writerows(map(_row, differences[: arguments.most]))
     if arguments.out is None:
         print(text.getvalue(), end="")
     else:
@@ -126,31 +125,32 @@ def why_command(root: Path, arguments: argparse.Namespace) -> None:
     from pipelines.graph.revisions import read_revision
     from pipelines.look.provenance import explain
 
-    found = explain(Objects(root), read_revision(root, arguments.rev), arguments.file)
-    if isinstance(found, str):
-        print(found)
+    provenance = explain(Objects(root), read_revision(root, arguments.rev), arguments.file)
+    if isinstance(provenance, str):
+        print(provenance)
         return
-    for title, lines in _facts(found):
+    for title, lines in _facts(provenance):
         for index, line in enumerate(lines):
             print(f"{'' if index else title:10} {line}".rstrip())
 
 
-def _facts(found: "Provenance") -> Iterator[tuple[str, list[str]]]:
-    record = found.record
-    yield "file", [f"{found.path} in {found.revision}"]
-    yield "stage", [f"{record.name}{': ' if found.desc else ''}{found.desc}"]
+def _facts(provenance: "Provenance") -> Iterator[tuple[str, list[str]]]:
+    record = provenance.record
+    yield "file", [f"{provenance.path} in {provenance.revision}"]
+    yield "stage", [f"{record.name}{': ' if provenance.desc else ''}{provenance.desc}"]
     yield "command", [record.command]
     yield "params", [f"{key} = {value}" for key, value in record.params.items()] or ["none"]
     yield "reads", [f"{path}  {md5}" for path, md5 in record.data.items()] or ["no data"]
-    yield "code", [f"{found.code_version}, one hash over {len(record.code)} files"]
+    yield "code", [f"{provenance.code_version}, one hash over {len(record.code)} files"]
     versions = ", ".join(f"{name} {number}" for name, number in record.libraries.items())
     yield "libraries", [versions or "none recorded"]
-    yield "run", [_run_line(found.run)]
-    if found.run is not None and found.made is not None and found.made != found.run:
-        yield "made", [_run_line(found.made)]
-    yield "hash", [f"{found.md5}" if found.md5 else f"{record.outs[found.out]} of {found.out}"]
-    yield "on disk", [str(found.state)]
-    since = found.since
+    yield "run", [_run_line(provenance.run)]
+    run, computed = provenance.run, provenance.computed
+    if run is not None and computed is not None and computed != run:
+        yield "made", [_run_line(computed)]
+    yield "hash", [provenance.md5 or f"{record.outs[provenance.out]} of {provenance.out}"]
+    yield "on disk", [str(provenance.state)]
+    since = provenance.since
     if since is None:
         yield "in git", ["this hash of the output is in no commit's dvc.lock yet"]
     else:
@@ -163,7 +163,7 @@ def _run_line(run: "Entry | None") -> str:
     code = f"commit {run.commit[:10]}" if run.commit else "no commit"
     changed = ", tracked files changed" if run.modified else ""
     began = run.began[:19].replace("T", " ")
-    return f"{run.outcome} {began} UTC in {run.seconds:.1f} s, {code}{changed}"
+    return f"{run.ending} {began} UTC in {run.seconds:.1f} s, {code}{changed}"
 
 
 def _catalogue(root: Path, name: str) -> "Catalogue":
@@ -217,8 +217,8 @@ def _label_layer(catalogue: "Catalogue", stage: str, name: str | None) -> "Layer
     """The one to compare: the only one, else the one called labels."""
     from pipelines.look.layers import Kind
 
-    found = _layers(catalogue, stage, name)
-    labels = [layer for layer in found if layer.kind is Kind.LABELS]
+    layers = _layers(catalogue, stage, name)
+    labels = [layer for layer in layers if layer.kind is Kind.LABELS]
     if not labels:
         raise InputError(f"{name or stage}: holds no label maps, and only those can be compared")
     chosen = [layer for layer in labels if layer.name.endswith("/labels")]
@@ -264,57 +264,26 @@ def _differences(comparison: "Comparison") -> list["Difference"]:
         InputError, MissingObject: no image could be compared.
     """
     from pipelines.graph.objects import MissingObject
+    from pipelines.look.compare import measured
 
     jobs: list[tuple[str, Path, Path, Path | None]] = []
     failures: list[InputError | MissingObject] = []
     for image_id in comparison.changes.changed:
         try:
-            jobs.append((image_id, *comparison.places(image_id)))
+            jobs.append((image_id, *comparison.paths(image_id)))
         except (InputError, MissingObject) as error:
             failures.append(error)
-    found = []
-    for result in _measured(jobs):
+    results = []
+    for result in measured(jobs):
         if isinstance(result, InputError):
             failures.append(result)
         else:
-            found.append(result)
-    if failures and not found:
+            results.append(result)
+    if failures and not results:
         raise failures[0]
     if failures:
         _say(f"{len(failures)} images could not be compared; the first: {failures[0]}")
-    return found
-
-
-def _measured(
-    jobs: Sequence[tuple[str, Path, Path, Path | None]],
-) -> list["Difference | InputError"]:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    from stages.engine.parallel import default_workers
-
-    if len(jobs) <= MANY or default_workers() == 1:
-        return list(map(_measure, jobs))
-    with ProcessPoolExecutor(default_workers(), get_context("spawn")) as pool:
-        return list(pool.map(_measure, jobs, chunksize=32))
-
-
-def _measure(job: tuple[str, Path, Path, Path | None]) -> "Difference | InputError":
-    from pipelines.look.compare import difference_of_files
-
-    try:
-        return difference_of_files(*job)
-    except InputError as error:
-        return error
-
-
-def _worst_first(found: Sequence["Difference"]) -> list["Difference"]:
-    """By what was lost against ground truth, then, without it, by changed pixels."""
-
-    def badness(one: "Difference") -> tuple[bool, float, int, str]:
-        return one.gain is None, one.gain or 0.0, -one.pixels, one.image_id
-
-    return sorted(found, key=badness)
+    return results
 
 
 def _row(one: "Difference") -> list[object]:

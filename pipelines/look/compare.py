@@ -1,7 +1,9 @@
 """Two revisions of a layer: which images differ, by how much, and what was changed to get there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ from pipelines.graph.objects import MissingObject
 from pipelines.graph.revisions import Record, upstream
 from pipelines.look.layers import Catalogue, Kind, Layer
 from stages.engine.errors import InputError
+from stages.engine.parallel import default_workers
 from stages.io.label_maps import LabelMap, read_label_map
 from stages.io.measures import scores_of_image
+
+MANY = 200  # changed images that are worth the start of other processes
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class Comparison:
         """
         self.catalogues = first, second
         self.layers = first.layer(layer), second.layer(layer)
-        if any(found.kind is not Kind.LABELS for found in self.layers):
+        if any(layer.kind is not Kind.LABELS for layer in self.layers):
             raise InputError(f"layer {layer!r}: holds no label maps; compare a layer of labels")
         self.changes = changed_images(*self.layers)
         self._truth = next(iter(second.labelled("truth", Kind.LABELS)), None)
@@ -133,27 +138,27 @@ class Comparison:
             MissingObject: one of its files is not in the cache.
             InputError: one cannot be read, or they differ in size.
         """
-        return difference_of_files(image_id, *self.places(image_id))
+        return difference_of_files(image_id, *self.paths(image_id))
 
-    def places(self, image_id: str) -> tuple[Path, Path, Path | None]:
+    def paths(self, image_id: str) -> tuple[Path, Path, Path | None]:
         """The files of one image: first, second, ground truth.
 
         Raises:
             MissingObject: one of the two label maps is not in the cache.
         """
-        found = [
-            catalogue.place(layer, image_id)
+        paths = [
+            catalogue.path_of(layer, image_id)
             for catalogue, layer in zip(self.catalogues, self.layers, strict=True)
         ]
-        if found[0] is None or found[1] is None:
+        if paths[0] is None or paths[1] is None:
             raise InputError(f"image {image_id!r}: not in both revisions")
         truth = None
         if self._truth is not None:
             try:
-                truth = self.catalogues[1].place(self._truth, image_id)
+                truth = self.catalogues[1].path_of(self._truth, image_id)
             except MissingObject:
                 truth = None
-        return found[0], found[1], truth
+        return paths[0], paths[1], truth
 
 
 def difference_of_files(image_id: str, first: Path, second: Path, truth: Path | None) -> Difference:
@@ -166,6 +171,32 @@ def difference_of_files(image_id: str, first: Path, second: Path, truth: Path | 
     )
 
 
+def measured(
+    jobs: Sequence[tuple[str, Path, Path, Path | None]],
+) -> list[Difference | InputError]:
+    """`difference_of_files` of each, or why there is none; many at once in several processes."""
+    if len(jobs) <= MANY or default_workers() == 1:
+        return list(map(_measure, jobs))
+    with ProcessPoolExecutor(default_workers(), get_context("spawn")) as pool:
+        return list(pool.map(_measure, jobs, chunksize=32))
+
+
+def _measure(job: tuple[str, Path, Path, Path | None]) -> Difference | InputError:
+    try:
+        return difference_of_files(*job)
+    except InputError as error:
+        return error
+
+
+def worst_first(differences: Iterable[Difference]) -> list[Difference]:
+    """By what was lost against ground truth, then, without it, by changed pixels."""
+
+    def badness(one: Difference) -> tuple[bool, float, int, str]:
+        return one.gain is None, one.gain or 0.0, -one.pixels, one.image_id
+
+    return sorted(differences, key=badness)
+
+
 def changed_params(
     first: Mapping[str, Record], second: Mapping[str, Record], stage: str
 ) -> list[tuple[str, Any, Any]]:
@@ -176,14 +207,14 @@ def changed_params(
         come first.
     """
     above = [*_lineage(second, stage), *_lineage(first, stage)]
-    found: dict[str, tuple[Any, Any]] = {}
+    pairs: dict[str, tuple[Any, Any]] = {}
     for name in dict.fromkeys(above):
         before = first[name].params if name in first else {}
         after = second[name].params if name in second else {}
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key):
-                found.setdefault(key, (before.get(key), after.get(key)))
-    return [(key, *values) for key, values in found.items()]
+                pairs.setdefault(key, (before.get(key), after.get(key)))
+    return [(key, *pair) for key, pair in pairs.items()]
 
 
 def changed_code(

@@ -33,12 +33,12 @@ def photograph(catalogue: Catalogue, image_id: str, side: int | None = None) -> 
         MissingObject: the file is not there.
         InputError: it cannot be read.
     """
-    place = catalogue.photograph(image_id)
+    path = catalogue.photograph(image_id)
     try:
-        content = place.read_bytes()
+        content = path.read_bytes()
         return decode_image(content) if side is None else thumbnail(content, side)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{place}: not an image: {error}") from error
+        raise InputError(f"{path}: not an image: {error}") from error
 
 
 def draw(
@@ -69,22 +69,22 @@ def draw(
         MissingObject: the file is not in the cache.
         InputError: it cannot be read.
     """
-    place = catalogue.place(layer, image_id)
-    if place is None:
+    path = catalogue.path_of(layer, image_id)
+    if path is None:
         return None
     if layer.kind is Kind.LABELS:
-        labels = _smaller(read_label_map(place), side)
+        labels = _smaller(read_label_map(path), side)
         return label_layer(labels, catalogue.colours)
     if layer.kind is Kind.SCORES:
-        picture = _scores(place, category)
+        picture = _scores(path, category)
     elif layer.kind is Kind.GRAPH:
-        picture = _graph(place, pixel)
+        picture = _graph(path, pixel)
     elif layer.kind is Kind.INSTANCES:
-        picture = _instances(catalogue, place, image_id)
+        picture = _instances(catalogue, path, image_id)
     elif layer.kind is Kind.OBJECTS:
-        picture = _objects(catalogue, place)
+        picture = _objects(catalogue, path)
     else:
-        picture = _picture(place)
+        picture = _picture(path)
     return _smaller(picture, side)
 
 
@@ -142,33 +142,33 @@ def _smaller(picture: npt.NDArray[np.uint8], side: int | None) -> npt.NDArray[np
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
 
 
-def _picture(place: Path) -> RGBA:
+def _picture(path: Path) -> RGBA:
     try:
-        with Image.open(place, formats=FORMATS) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGBA"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{place}: not an image: {error}") from error
+        raise InputError(f"{path}: not an image: {error}") from error
 
 
-def _scores(place: Path, category: int | None) -> RGBA:
-    found = read_score_map(place)
+def _scores(path: Path, category: int | None) -> RGBA:
+    score_map = read_score_map(path)
     rows = [
         row
-        for row, label in enumerate(found.classes)
+        for row, label in enumerate(score_map.classes)
         if (label == category if category is not None else label != 0)
     ]
-    values = found.scores[rows].max(axis=0, initial=0).astype(np.float32)
-    return cells_picture(heat_layer(values), found.stride, found.size)
+    values = score_map.scores[rows].max(axis=0, initial=0).astype(np.float32)
+    return cells_picture(heat_layer(values), score_map.stride, score_map.size)
 
 
-def _graph(place: Path, pixel: tuple[int, int] | None) -> RGBA:
-    graph = read_graph(place)
+def _graph(path: Path, pixel: tuple[int, int] | None) -> RGBA:
+    graph = read_graph(path)
     rows, columns = graph.grid
     others = np.flatnonzero(graph.offsets.any(axis=1))
     if pixel is None:
         cells = np.indices(graph.grid).reshape(2, -1).T
-        places = cells[:, None] + graph.offsets[others]
-        neighbours = ((places >= 0) & (places < graph.grid)).all(axis=2).sum(axis=1)
+        targets = cells[:, None] + graph.offsets[others]
+        neighbours = ((targets >= 0) & (targets < graph.grid)).all(axis=2).sum(axis=1)
         total = graph.edges[:, others].astype(np.float32).sum(axis=1)  # 0 beyond the grid
         values = (total / np.maximum(neighbours, 1)).reshape(rows, columns)
     else:
@@ -177,16 +177,16 @@ def _graph(place: Path, pixel: tuple[int, int] | None) -> RGBA:
             for at, most in zip(pixel, graph.size[::-1], strict=True)
         )
         values = np.full((rows, columns), np.nan, dtype=np.float32)
-        places = graph.offsets + np.array([y, x])
-        inside = ((places >= 0) & (places < graph.grid)).all(axis=1)
-        values[tuple(places[inside].T)] = graph.edges[y * columns + x, inside]
+        targets = graph.offsets + np.array([y, x])
+        inside = ((targets >= 0) & (targets < graph.grid)).all(axis=1)
+        values[tuple(targets[inside].T)] = graph.edges[y * columns + x, inside]
     return cells_picture(heat_layer(values), graph.stride, graph.size)
 
 
-def _instances(catalogue: Catalogue, place: Path, image_id: str) -> RGBA:
+def _instances(catalogue: Catalogue, path: Path, image_id: str) -> RGBA:
     """Boxes in the colours of their classes; masks, where there are any, each in one of its own."""
     size = catalogue.images[image_id].size
-    rows = instances_by_image(place).get(image_id, [])
+    rows = instances_by_image(path).get(image_id, [])
     corners = [(row["x0"], row["y0"], row["x1"], row["y1"]) for row in rows]
     own = instance_colours(corners, catalogue.colours.values())
     picture = np.zeros((*size, 4), dtype=np.uint8)
@@ -199,13 +199,13 @@ def _instances(catalogue: Catalogue, place: Path, image_id: str) -> RGBA:
     return np.asarray(np.where(drawn[..., 3:] > 0, drawn, picture))
 
 
-def _objects(catalogue: Catalogue, place: Path) -> RGBA:
+def _objects(catalogue: Catalogue, path: Path) -> RGBA:
     """A map of object numbers, 0 is none: each object in a colour of its own."""
-    numbers = read_label_map(place)
-    found = [number for number in np.unique(numbers).tolist() if number not in (0, UNKNOWN)]
+    numbers = read_label_map(path)
+    present = [number for number in np.unique(numbers).tolist() if number not in (0, UNKNOWN)]
     corners = []
-    for number in found:
+    for number in present:
         rows, columns = (np.flatnonzero((numbers == number).any(axis=axis)) for axis in (1, 0))
         corners.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
     own = instance_colours(corners, catalogue.colours.values())
-    return label_layer(numbers, dict(zip(found, own, strict=True)))
+    return label_layer(numbers, dict(zip(present, own, strict=True)))

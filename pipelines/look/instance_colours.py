@@ -46,19 +46,19 @@ def _palette(classes: frozenset[Colour]) -> list[Colour]:
     """`COUNT` colours, each as far as can be from the classes' and from those before it."""
     grid = np.stack(np.meshgrid(STEPS, STEPS, STEPS, indexing="ij"), axis=-1)
     colours = grid.reshape(-1, 3).astype(np.uint8)
-    places = _lab(colours)
-    chroma = np.hypot(places[:, 1], places[:, 2])
-    is_seen = (places[:, 0] >= LEAST_LIGHTNESS) & (chroma >= LEAST_CHROMA)
-    colours, places = colours[is_seen], places[is_seen]
+    lab = _lab(colours)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    is_seen = (lab[:, 0] >= LEAST_LIGHTNESS) & (chroma >= LEAST_CHROMA)
+    colours, lab = colours[is_seen], lab[is_seen]
     taken = _lab(np.array([*sorted(classes), UNKNOWN_COLOUR], dtype=np.uint8))
-    distance = np.linalg.norm(places[:, None] - taken, axis=2).min(axis=1)
-    found: list[Colour] = []
+    distance = np.linalg.norm(lab[:, None] - taken, axis=2).min(axis=1)
+    chosen: list[Colour] = []
     for _ in range(COUNT):
         best = int(distance.argmax())
         red, green, blue = colours[best].tolist()
-        found.append((red, green, blue))
-        distance = np.minimum(distance, np.linalg.norm(places - places[best], axis=1))
-    return found
+        chosen.append((red, green, blue))
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[best], axis=1))
+    return chosen
 
 
 def _lab(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -115,7 +115,7 @@ class Catalogue:
         self.names = read_class_names(self.file(CATEGORY_TABLE))
         boxes = boxes_by_image(self.file(INSTANCE_TABLE))
         self.boxes: Mapping[str, tuple[Box, ...]] = boxes
-        boxed = {box.category for found in boxes.values() for box in found}
+        boxed = {box.category for of_image in boxes.values() for box in of_image}
         self.colours: Mapping[int, Colour] = class_colours(  # those of the report first
             sorted(self.names.keys() - {0}, key=lambda label: (label not in boxed, label))
         )
@@ -179,19 +179,19 @@ class Catalogue:
             if layer.kind is kind and label in layer.output.labels
         ]
 
-    def place(self, layer: Layer, image_id: str) -> Path | None:
+    def path_of(self, layer: Layer, image_id: str) -> Path | None:
         """The file of one image in a layer; None where the layer has nothing for it.
 
         Raises:
             MissingObject: it is not in the cache.
         """
-        found = layer.files.get(image_id)
-        return None if found is None else self.objects.file(self.revision, *found)
+        file = layer.files.get(image_id)
+        return None if file is None else self.objects.file(self.revision, *file)
 
     def labels(self, layer: Layer, image_id: str) -> LabelMap | None:
         """The label map of one image; None where the layer has nothing for it."""
-        place = self.place(layer, image_id)
-        return None if place is None else read_label_map(place)
+        path = self.path_of(layer, image_id)
+        return None if path is None else read_label_map(path)
 
     def photograph(self, image_id: str) -> Path:
         """The image's file: from the cache if its data set is an output, else from its root.
@@ -200,15 +200,15 @@ class Catalogue:
             MissingObject: it is not there.
         """
         image = self.images[image_id]
-        cached, path = self.objects.place(image.md5), str(image.path)
+        cached, path = self.objects.path_of(image.md5), str(image.path)
         if not cached.is_file() and self.revision.owner(path) is not None:
             return self.objects.file(self.revision, path, image.md5)
-        found = cached if cached.is_file() else self.objects.root / image.path
-        if not found.is_file():
+        file = cached if cached.is_file() else self.objects.root / image.path
+        if not file.is_file():
             raise MissingObject(f"{path}: the image is not there any more")
-        if found is not cached and file_md5(found) != image.md5:
+        if file is not cached and file_md5(file) != image.md5:
             raise MissingObject(f"{path}: not the image that {self.revision.name} was made of")
-        return found
+        return file
 
     def _parent(self, name: str) -> tuple[Record, str] | None:
         """The stage with an output below data/<name>, for a table called without its ending."""
@@ -250,8 +250,8 @@ class Catalogue:
     def _table_layer(self, record: Record, output: Output, md5: str) -> list[Layer]:
         out = output.path
         try:
-            place = self.objects.file(self.revision, out, md5)
-            ids = pq.read_table(place, columns=["image_id"])["image_id"].unique().to_pylist()
+            path = self.objects.file(self.revision, out, md5)
+            ids = pq.read_table(path, columns=["image_id"])["image_id"].unique().to_pylist()
         except (MissingObject, OSError, KeyError, pa.ArrowInvalid):
             return []
         name = str(PurePosixPath(out).relative_to("data").with_suffix(""))
@@ -264,13 +264,13 @@ def _kinds(output: Output) -> dict[str, Kind]:
     folders = output.meta.get("folders")
     types = {"": output.type} | (dict(folders) if isinstance(folders, Mapping) else {})
     known = {str(kind) for kind in Kind}
-    return {str(name): Kind(found) for name, found in types.items() if str(found) in known}
+    return {str(name): Kind(kind) for name, kind in types.items() if str(kind) in known}
 
 
 @lru_cache(maxsize=16)
-def instances_by_image(place: Path) -> Mapping[str, list[dict[str, Any]]]:
+def instances_by_image(path: Path) -> Mapping[str, list[dict[str, Any]]]:
     """The rows of an instance table (`stages.io.tables.INSTANCES`) by image."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in read_rows(place, INSTANCES):
-        found[row["image_id"]].append(row)
-    return found
+    by_image: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in read_rows(path, INSTANCES):
+        by_image[row["image_id"]].append(row)
+    return by_image

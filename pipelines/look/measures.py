@@ -58,10 +58,10 @@ def workspace_ladders(root: Path, stages: Collection[str]) -> Ladders:
         revision = read_revision(root)
     except InputError:
         return {}
-    kept = {name: record for name, record in revision.stages.items() if name in stages}
-    chosen = Revision(revision.name, None, revision.when, revision.title, kept)
-    found = read_ladders(Objects(root), chosen)
-    known = {line: [row for row in rows if row[1]] for line, rows in found.items()}
+    records = {name: record for name, record in revision.stages.items() if name in stages}
+    chosen = Revision(revision.name, None, revision.when, revision.title, records)
+    ladders = read_ladders(Objects(root), chosen)
+    known = {line: [row for row in rows if row[1]] for line, rows in ladders.items()}
     return {line: rows for line, rows in known.items() if rows}
 
 

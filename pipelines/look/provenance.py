@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.graph.dvc_yaml import body
 from pipelines.graph.journal import Entry, read_runs
 from pipelines.graph.objects import MissingObject, Objects, file_md5
-from pipelines.graph.result import Outcome
+from pipelines.graph.result import Ending
 from pipelines.graph.revisions import Commit, Record, Revision, read_graph, recorded_since
 from pipelines.look.layers import Catalogue
 from stages.engine.closure import CLOSURES
@@ -40,7 +40,7 @@ class Provenance:
         md5: DVC's hash of `path`; None for a folder inside an output.
         code_version: one hash over the source files that the stage depended on, 8 digits.
         run: the last run of this workspace that left the output with this hash.
-        made: the last of them that was not restored; often the same.
+        computed: the last of them that was not restored; often the same.
         state: of the file or folder on the disk.
         since: the oldest commit since which dvc.lock has had the output with this hash.
     """
@@ -53,7 +53,7 @@ class Provenance:
     md5: str | None
     code_version: str
     run: Entry | None
-    made: Entry | None
+    computed: Entry | None
     state: FileState
     since: Commit | None
 
@@ -110,7 +110,7 @@ def _of_output(
     runs = [
         run for run in read_runs(objects.root, record.name) if run.outs.get(out) == record.outs[out]
     ]
-    made = [run for run in runs if run.outcome is Outcome.COMPLETED]
+    completed = [run for run in runs if run.ending is Ending.COMPLETED]
     return Provenance(
         path=path,
         revision=revision.name,
@@ -120,21 +120,21 @@ def _of_output(
         md5=record.outs[out] if path == out else files.get(path),
         code_version=code_version(record),
         run=runs[-1] if runs else None,
-        made=made[-1] if made else None,
+        computed=completed[-1] if completed else None,
         state=_state(objects.root, path, held),
         since=recorded_since(objects.root, revision, record.name, out),
     )
 
 
 def _state(root: Path, path: str, files: Mapping[str, str]) -> FileState:
-    place = root / path
-    if not place.exists():
+    output = root / path
+    if not output.exists():
         return FileState.MISSING
-    if place.is_dir():
-        found = {
-            file.relative_to(root).as_posix() for file in place.rglob("*") if not file.is_dir()
+    if output.is_dir():
+        present = {
+            file.relative_to(root).as_posix() for file in output.rglob("*") if not file.is_dir()
         }
-        if found != files.keys():
+        if present != files.keys():
             return FileState.MODIFIED
     is_same = all(
         (root / name).is_file() and file_md5(root / name) == md5 for name, md5 in files.items()
@@ -199,8 +199,8 @@ def _file_hashes(objects: Objects, revision: Revision) -> dict[str, str]:
         content = objects.file(revision, path, owner[0].outs[owner[1]]).read_bytes()
     except MissingObject:
         return {}
-    found: dict[str, str] = json.loads(content)
-    return found
+    hashes: dict[str, str] = json.loads(content)
+    return hashes
 
 
 def _input_line(revision: Revision, path: str) -> str | None:

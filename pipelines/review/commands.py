@@ -53,9 +53,9 @@ def rank_command(root: Path, arguments: argparse.Namespace) -> None:
     if arguments.most is not None and arguments.most < 1:
         raise InputError(f"review rank: --most {arguments.most}; expected 1 or more")
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    found = worst_first(_catalogue(root, arguments.rev), arguments.by)
+    doubts = worst_first(_catalogue(root, arguments.rev), arguments.by)
     rows.writerow(["image_id", *MEASURES])
-    for one in found[: arguments.most]:
+    for one in doubts[: arguments.most]:
         values = [getattr(one, measure) for measure in MEASURES]
         rows.writerow(
             [one.image_id, *("" if value is None else f"{value:.2f}" for value in values)]
@@ -116,10 +116,10 @@ def import_command(root: Path, arguments: argparse.Namespace) -> None:
     from pipelines.review.corrections import command_that_applies
     from pipelines.review.exchange import import_folder
 
-    found = import_folder(root, _catalogue(root), arguments.folder, wait=arguments.wait)
-    for one in found:
+    corrections = import_folder(root, _catalogue(root), arguments.folder, wait=arguments.wait)
+    for one in corrections:
         print(f"{one.path}: {one.pixels} pixels changed ({one.share:.2f} %)")
-    if found:
+    if corrections:
         print(f"now: {command_that_applies(root)}; git add data/corrections")
     else:
         print(f"{arguments.folder}: no label was edited")

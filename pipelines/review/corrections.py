@@ -51,11 +51,11 @@ def remove_corrections(root: Path, image_ids: Sequence[str], *, wait: bool = Fal
     for image_id in image_ids:
         check_known(image_id, pointers | files, str(CORRECTIONS))
     with holding_workspace(root, wait=wait):
-        kept = [
+        tracked = [
             f"{CORRECTIONS}/{image_id}.png.dvc" for image_id in image_ids if image_id in pointers
         ]
-        if kept:
-            _dvc(root, "remove", "--outs", *kept)
+        if tracked:
+            _dvc(root, "remove", "--outs", *tracked)
         for image_id in image_ids:
             (folder / f"{image_id}.png").unlink(missing_ok=True)
 

@@ -46,18 +46,18 @@ def final_layer(catalogue: Catalogue) -> Layer:
     Raises:
         InputError: the revision has none.
     """
-    found = catalogue.labelled("final", Kind.LABELS)
-    if not found:
+    layers = catalogue.labelled("final", Kind.LABELS)
+    if not layers:
         raise InputError(f"{catalogue.revision.name}: has no final labels")
-    return found[0]
+    return layers[0]
 
 
 def opinions(catalogue: Catalogue, kind: Kind) -> list[Layer]:
     """The layers of the line of the final labels that dvc.yaml declares to be opinions."""
     final = catalogue.labelled("final", Kind.LABELS)
     line = final[0].output.line if final else ""
-    found = catalogue.labelled("opinion", kind)
-    return [layer for layer in found if layer.output.line in (line, "") or not line]
+    layers = catalogue.labelled("opinion", kind)
+    return [layer for layer in layers if layer.output.line in (line, "") or not line]
 
 
 def doubt(catalogue: Catalogue, image_id: str) -> Doubt:
@@ -91,10 +91,10 @@ def doubt_of_files(
     """
     maps = [read_label_map(path) for path in sources]
     if len({labels.shape for labels in maps}) > 1:
-        found = ", ".join(
+        names = ", ".join(
             f"{path} {labels.shape}" for path, labels in zip(sources, maps, strict=True)
         )
-        raise InputError(f"image {image_id!r}: label maps of different sizes: {found}")
+        raise InputError(f"image {image_id!r}: label maps of different sizes: {names}")
     shares: tuple[float | None, ...] = ()
     if final is not None:
         labels = read_label_map(final)
@@ -120,13 +120,13 @@ def worst_first(catalogue: Catalogue, by: Measure) -> list[Doubt]:
     work = _evidence(catalogue, final_layer(catalogue).files)
     # threads: reading a PNG takes most of the time and lets the others run
     with ThreadPoolExecutor(default_workers()) as pool:
-        found = list(_bar(pool.map(lambda item: doubt_of_files(*item), work), len(work)))
+        doubts = list(_bar(pool.map(lambda item: doubt_of_files(*item), work), len(work)))
 
     def order(one: Doubt) -> tuple[float, str]:
         value: float | None = getattr(one, by)
         return (math.inf if value is None else -value), one.image_id
 
-    return sorted(found, key=order)
+    return sorted(doubts, key=order)
 
 
 def disagreement(maps: Sequence[LabelMap]) -> float | None:
@@ -204,18 +204,20 @@ def _evidence(catalogue: Catalogue, image_ids: Iterable[str]) -> list[_Evidence]
     scores = next(iter(opinions(catalogue, Kind.SCORES)), None)
     final = next(iter(catalogue.labelled("final", Kind.LABELS)), None)
 
-    def place(layer: Layer | None, image_id: str) -> Path | None:
-        return None if layer is None else catalogue.place(layer, image_id)
+    def path_of(layer: Layer | None, image_id: str) -> Path | None:
+        return None if layer is None else catalogue.path_of(layer, image_id)
 
-    found: list[_Evidence] = []
+    evidence: list[_Evidence] = []
     for image_id in image_ids:
-        places = [place(layer, image_id) for layer in sources]
-        maps = [path for path in places if path is not None]
+        paths = [path_of(layer, image_id) for layer in sources]
+        maps = [path for path in paths if path is not None]
         boxes = catalogue.boxes.get(image_id, ())
-        found.append((image_id, maps, place(scores, image_id), place(final, image_id), boxes))
-    return found
+        evidence.append(
+            (image_id, maps, path_of(scores, image_id), path_of(final, image_id), boxes)
+        )
+    return evidence
 
 
-def _bar(found: Iterable[Doubt], total: int) -> Iterable[Doubt]:
+def _bar(doubts: Iterable[Doubt], total: int) -> Iterable[Doubt]:
     silent = not sys.stderr.isatty()
-    return tqdm(found, total=total, desc="doubt", unit="image", disable=silent)
+    return tqdm(doubts, total=total, desc="doubt", unit="image", disable=silent)

@@ -128,7 +128,7 @@ def import_folder(
     table = _table(catalogue, folder)
     if (folder / COLOURS).exists():
         table = read_colour_table(folder / COLOURS, table.labels)
-    found: list[Correction] = []
+    corrections: list[Correction] = []
     contents: dict[str, bytes] = {}
     for path in sorted((folder / CLASSES).iterdir()):
         if path.name.startswith(".") and path.stem not in catalogue.images:
@@ -140,13 +140,13 @@ def import_folder(
         pixels = int((labels != _exported(catalogue, folder, image_id)).sum())
         if pixels:
             target = CORRECTIONS / f"{image_id}.png"
-            found.append(Correction(image_id, target, pixels, 100 * pixels / labels.size))
+            corrections.append(Correction(image_id, target, pixels, 100 * pixels / labels.size))
             contents[image_id] = encode_label_map(labels)
     keep_corrections(root, contents, wait=wait)
     if (folder / EXPORTED).is_dir():
         for image_id, content in contents.items():
             write_bytes(folder / EXPORTED / f"{image_id}.png", content)
-    return found
+    return corrections
 
 
 def _table(catalogue: Catalogue, folder: Path) -> ColourTable:
@@ -193,10 +193,10 @@ def _check_unedited(folder: Path, table: ColourTable, image_id: str) -> None:
 
 
 def _write_image(catalogue: Catalogue, image_id: str, layer: Layer, folder: Path) -> None:
-    place = catalogue.place(layer, image_id)
-    if place is None:
+    path = catalogue.path_of(layer, image_id)
+    if path is None:
         raise InputError(f"layer {layer.name!r}: no image {image_id!r}")
-    labels = read_label_map(place)
+    labels = read_label_map(path)
     content = encode_label_map(labels)
     name = f"{image_id}.png"
     (folder / CLASSES / name).unlink(missing_ok=True)  # or it looks edited if we are killed

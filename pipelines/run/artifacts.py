@@ -67,8 +67,8 @@ def picture_strip(root: Path, folder: Path) -> RGB | None:
     try:
         data = Path(str(read_params_file(root / "params.yaml")["dataset"]["root"]))
         samples = images_of_split(root / "data/dataset/images.parquet", root / data, "train")
-        found = read_rows(root / "data/dataset/categories.parquet", CATEGORIES)
-        colours = class_colours([int(row["category"]) for row in found if row["category"]])
+        rows = read_rows(root / "data/dataset/categories.parquet", CATEGORIES)
+        colours = class_colours([int(row["category"]) for row in rows if row["category"]])
         indices = np.linspace(0, len(samples) - 1, min(PICTURES, len(samples))).astype(int)
         pictures = [_picture(samples[index], root / folder, colours) for index in indices]
     except (InputError, OSError, KeyError):

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from pipelines.graph.plan import Plan, Step
 from pipelines.graph.presets import preset_text
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.run.artifacts import publish
 from pipelines.run.rebuild import rebuild
 from pipelines.run.runner import Runner
@@ -66,7 +66,7 @@ def seedmask(
     resume = " ".join(["./seedmask run", *targets])
     if has_own_numbers:
         resume = "the same deployment run, with the same parameters"
-    made = rebuild(
+    rebuilt = rebuild(
         root,
         targets,
         run_tasks,
@@ -77,9 +77,9 @@ def seedmask(
         prepare=prepare,
         publish=partial(publish, root),
     )
-    if made.missing:
-        return Failed(message=f"not made: {', '.join(made.missing)}. To go on: {resume}")
-    return Completed(message=f"{len(made.plan.steps)} stages are up to date")
+    if rebuilt.missing:
+        return Failed(message=f"not made: {', '.join(rebuilt.missing)}. To go on: {resume}")
+    return Completed(message=f"{len(rebuilt.plan.steps)} stages are up to date")
 
 
 def run_tasks(
@@ -90,14 +90,14 @@ def run_tasks(
     What the stages print goes to the logs of their task runs.
     """
     schedule = Schedule(plan, limits)
-    made: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     ended: SimpleQueue[str] = SimpleQueue()
 
     @task(cache_policy=NO_CACHE, persist_result=False)
     def stage(step: Step, reason: str) -> PrefectState[str]:
         log = get_run_logger().info
-        made[step.name] = skipped(step, reason) if reason else runner.execute(step, log)
-        return _state_of(made[step.name])
+        results[step.name] = skipped(step, reason) if reason else runner.execute(step, log)
+        return _state_of(results[step.name])
 
     futures: dict[str, PrefectFuture[PrefectState[str]]] = {}
     while not schedule.is_over:
@@ -108,11 +108,11 @@ def run_tasks(
             future.add_done_callback(partial(_put, ended, step.name))
             futures[step.name] = future
         name = ended.get()
-        if name not in made:  # Prefect itself came to grief
+        if name not in results:  # Prefect itself came to grief
             state = futures[name].state
-            made[name] = Result(name, Outcome.FAILED, reason=f"{state.name}: {state.message}")
-        schedule.end(made[name])
-        done(made[name])
+            results[name] = Result(name, Ending.FAILED, reason=f"{state.name}: {state.message}")
+        schedule.end(results[name])
+        done(results[name])
     return {step.name: schedule.results[step.name] for step in plan.steps}
 
 
@@ -122,11 +122,11 @@ def _put(ended: SimpleQueue[str], name: str, _: object) -> None:
 
 def _state_of(result: Result) -> PrefectState[str]:
     if result.is_good:
-        unchanged = "" if result.outcome is Outcome.COMPLETED else "DVC: unchanged"
+        unchanged = "" if result.ending is Ending.COMPLETED else "DVC: unchanged"
         message = result.reason or unchanged
-        return Completed(name=result.outcome.value, message=message, data=result.name)
-    if result.outcome is Outcome.STOPPED:
+        return Completed(name=result.ending.value, message=message, data=result.name)
+    if result.ending is Ending.STOPPED:
         return Cancelled(message=f"stopped by {result.reason}")
-    if result.outcome is Outcome.SKIPPED:
+    if result.ending is Ending.SKIPPED:
         return Cancelled(name="Skipped", message=result.reason)
     return Failed(name="Failed", message="\n".join([result.reason, *result.tail[-2:]]))

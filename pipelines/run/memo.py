@@ -36,17 +36,17 @@ def sweep(root: Path, *, days: float, gigabytes: float | None = None) -> Swept:
         gigabytes: at most so much stays.
     """
     files = [path for path in (root / FOLDER).rglob("*") if path.is_file()]
-    found = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in files)
-    total = sum(size for _, size, _ in found)
+    entries = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in files)
+    total = sum(size for _, size, _ in entries)
     most = float("inf") if gigabytes is None else gigabytes * 1e9
     oldest = time.time() - days * DAY
     count, freed = 0, 0
-    for used, size, path in found:
+    for used, size, path in entries:
         if used >= oldest and total - freed <= most:
             break
         path.unlink(missing_ok=True)
         count, freed = count + 1, freed + size
-    return Swept(count, freed, len(found) - count, total - freed)
+    return Swept(count, freed, len(entries) - count, total - freed)
 
 
 def verify(root: Path, targets: Sequence[str], share: float) -> bool:

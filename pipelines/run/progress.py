@@ -23,8 +23,8 @@ def running_stages(root: Path) -> dict[str, Progress]:
     is one line such as "120 of 437 images, 0.38/s, 14 min left"; its `total` is 0 where the stage
     has not counted anything yet.
     """
-    found = (read_progress(path) for path in sorted((root / FOLDER).glob("*.json")))
-    return {progress.stage: progress for progress in found if progress is not None}
+    running = (read_progress(path) for path in sorted((root / FOLDER).glob("*.json")))
+    return {progress.stage: progress for progress in running if progress is not None}
 
 
 def has_bars() -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.graph.needs import leave_out
 from pipelines.graph.params import check_params
 from pipelines.graph.plan import Plan, State, make_plan, resolve_targets
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.run.disk import lacking_room
 from pipelines.run.progress import showing_bars
 from pipelines.run.runner import Runner, stopping_on_signals
@@ -99,11 +99,11 @@ def rebuild(
         left_out |= {
             name: result.reason
             for name, result in results.items()
-            if result.outcome is Outcome.LEFT_OUT
+            if result.ending is Ending.LEFT_OUT
         }
         plan = whole.without(left_out)
         publish(plan)
-    if not any(result.outcome is Outcome.FAILED for result in results.values()):
+    if not any(result.ending is Ending.FAILED for result in results.values()):
         _refuse_of_no_use(asked, left_out)
     print_left_out(left_out)
     print_summary(root, plan, results, time.monotonic() - began, resume)

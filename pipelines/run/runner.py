@@ -17,7 +17,7 @@ from types import FrameType
 from pipelines.graph.journal import keep_run, read_code
 from pipelines.graph.needs import lack, leave_out
 from pipelines.graph.plan import Plan, State, Step
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.run import leash
 from pipelines.run.progress import has_bars
 from pipelines.run.records import check_record, note_inputs
@@ -54,19 +54,19 @@ class Runner:
         Steps that are cached, blocked or left out end at once. Call from any thread.
         """
         if step.state is State.UNCHANGED:
-            return Result(step.name, Outcome.CACHED)
+            return Result(step.name, Ending.CACHED)
         if step.state is State.BLOCKED:
-            return Result(step.name, Outcome.SKIPPED, reason=step.reason)
+            return Result(step.name, Ending.SKIPPED, reason=step.reason)
         if lacking := lack(self.root, step.needs):
             leave_out(self.root, step.outs)
-            return Result(step.name, Outcome.LEFT_OUT, reason=lacking)
+            return Result(step.name, Ending.LEFT_OUT, reason=lacking)
         result = self._attempt(step, log)
         for attempt in range(step.meta.retries):
-            if result.outcome is not Outcome.FAILED:
+            if result.ending is not Ending.FAILED:
                 break
             log(f"failed ({result.reason}); retry {attempt + 1} of {step.meta.retries}")
             result = self._attempt(step, log)
-        if result.outcome in (Outcome.COMPLETED, Outcome.RESTORED, Outcome.FAILED):
+        if result.ending in (Ending.COMPLETED, Ending.RESTORED, Ending.FAILED):
             try:
                 keep_run(self.root, result, step.outs, self._code)
             except OSError as error:  # what it made is there all the same
@@ -76,12 +76,12 @@ class Runner:
     def _attempt(self, step: Step, log: Callable[[str], None]) -> Result:
         began = time.monotonic()
         try:
-            kept = note_inputs(self.root, step.name, step.deps, step.params)
+            inputs_file = note_inputs(self.root, step.name, step.deps, step.params)
         except OSError as error:
-            return Result(step.name, Outcome.FAILED, reason=explain_machine_error(error))
-        process = self._start(step.name, kept)
+            return Result(step.name, Ending.FAILED, reason=explain_machine_error(error))
+        process = self._start(step.name, inputs_file)
         if process is None:
-            return Result(step.name, Outcome.SKIPPED, reason="stopped")
+            return Result(step.name, Ending.SKIPPED, reason="stopped")
         limit = step.meta.timeout
         late = threading.Event()
 
@@ -94,23 +94,23 @@ class Runner:
                 lines = self._follow(step.name, process, log)
         except OSError as error:  # its log cannot be written
             seconds = time.monotonic() - began
-            return Result(step.name, Outcome.FAILED, seconds, explain_machine_error(error))
+            return Result(step.name, Ending.FAILED, seconds, explain_machine_error(error))
         finally:
             self._end(step.name, process)
         seconds = time.monotonic() - began
         if self.stopped is None and not late.is_set() and process.returncode == 0:
-            outcome = _outcome_of(step.name, lines)
-            changed = "" if outcome is Outcome.CACHED else check_record(self.root, step.name)
+            ending = _ending_of(step.name, lines)
+            changed = "" if ending is Ending.CACHED else check_record(self.root, step.name)
             if not changed:
-                return Result(step.name, outcome, seconds)
-            return Result(step.name, Outcome.FAILED, seconds, changed)
+                return Result(step.name, ending, seconds)
+            return Result(step.name, Ending.FAILED, seconds, changed)
         if self.stopped is not None:
             reason = signal.Signals(self.stopped).name
-            return Result(step.name, Outcome.STOPPED, seconds, reason)
+            return Result(step.name, Ending.STOPPED, seconds, reason)
         reason = _exit_reason(process.returncode)
         if late.is_set():
             reason = f"not done in time: meta.timeout is {limit} s"
-        return Result(step.name, Outcome.FAILED, seconds, reason, tuple(lines))
+        return Result(step.name, Ending.FAILED, seconds, reason, tuple(lines))
 
     def running(self) -> dict[str, float]:
         """The stages at work, and how many seconds each has been."""
@@ -125,7 +125,7 @@ class Runner:
             for process in self._running.values():
                 _kill_group(process.pid)
 
-    def _start(self, name: str, kept: Path) -> subprocess.Popen[str] | None:
+    def _start(self, name: str, inputs_file: Path) -> subprocess.Popen[str] | None:
         with self._lock:
             if self.stopped is not None:
                 return None
@@ -135,7 +135,7 @@ class Runner:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", leash.__file__, str(os.getpid()), *repro],
                 cwd=self.root,
-                env=_environment(os.environ | {LEFT: str(kept)}),
+                env=_environment(os.environ | {LEFT: str(inputs_file)}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -286,13 +286,13 @@ def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def _outcome_of(name: str, lines: deque[str]) -> Outcome:
+def _ending_of(name: str, lines: deque[str]) -> Ending:
     text = "\n".join(lines)
     if f"Stage '{name}' is cached - skipping run" in text:
-        return Outcome.RESTORED
+        return Ending.RESTORED
     if f"Stage '{name}' didn't change, skipping" in text:
-        return Outcome.CACHED
-    return Outcome.COMPLETED
+        return Ending.CACHED
+    return Ending.COMPLETED
 
 
 def _exit_reason(code: int) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.graph.plan import Plan, State, Step
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from stages.engine.environment import read_count
 
 
@@ -95,4 +95,4 @@ class Schedule:
 
 def skipped(step: Step, reason: str) -> Result:
     """The result of a stage that something above keeps from running."""
-    return Result(step.name, Outcome.SKIPPED, reason=reason)
+    return Result(step.name, Ending.SKIPPED, reason=reason)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipelines.graph.journal import last_seconds
 from pipelines.graph.plan import Plan, State
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.look.measures import ladder_table, shown_columns, workspace_ladders
 from pipelines.run.disk import full_disk, lacking_room
 from pipelines.run.progress import running_stages
@@ -53,27 +53,27 @@ def print_result(result: Result) -> None:
     if result.is_good and not result.seconds:
         return
     reason = f": {result.reason}" if result.reason else ""
-    print(f"[{result.name}] {result.outcome} in {result.seconds:.1f} s{reason}", flush=True)
+    print(f"[{result.name}] {result.ending} in {result.seconds:.1f} s{reason}", flush=True)
 
 
 def print_summary(
     root: Path, plan: Plan, results: Mapping[str, Result], seconds: float, command: str
 ) -> None:
     """How the run went; what failed with its last lines, and the command that goes on."""
-    counts = Counter(result.outcome for result in results.values())
-    shown = ", ".join(f"{counts[outcome]} {outcome.lower()}" for outcome in counts)
+    counts = Counter(result.ending for result in results.values())
+    shown = ", ".join(f"{counts[ending]} {ending.lower()}" for ending in counts)
     print(f"\n{len(results)} stages in {seconds:.0f} s: {shown}")
     bad = [result for result in results.values() if not result.is_good]
     if not bad:
         print_made(root, plan)
         return
     for result in bad:
-        if result.outcome is Outcome.FAILED:
+        if result.ending is Ending.FAILED:
             print(f"\n{result.name} failed ({result.reason}). Its last lines:")
             for line in result.tail:
                 print(f"    {line}")
             print(f"    all of it: {LOGS / f'{result.name}.log'}")
-    skipped = [result for result in bad if result.outcome is Outcome.SKIPPED]
+    skipped = [result for result in bad if result.ending is Ending.SKIPPED]
     for result in skipped:
         print(f"{result.name} was skipped: {result.reason}")
     if full := full_disk(root, (line for result in bad for line in (result.reason, *result.tail))):
@@ -113,12 +113,12 @@ def final_outs(plan: Plan) -> dict[str, list[str]]:
     read has nothing to do with the others.
     """
     below = plan.stages_below()
-    found: dict[str, list[str]] = {}
+    outs_of: dict[str, list[str]] = {}
     for step in plan.steps:
         if not below[step.name] and (step.upstream or len(plan.steps) == 1):
-            found.setdefault(step.name.split("@")[0], []).extend(step.outs)
+            outs_of.setdefault(step.name.split("@")[0], []).extend(step.outs)
     return {
         stage: outs if len(outs) <= 3 else [os.path.commonpath(outs)]
-        for stage, outs in found.items()
+        for stage, outs in outs_of.items()
         if outs
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from pipelines.graph.damage import MD5, listing, objects_of, place_of, problem_of
+from pipelines.graph.damage import HASH, listing, object_path, objects_of, problem_of
 from pipelines.graph.dvc_yaml import read_stages
 from pipelines.graph.objects import Objects
 from pipelines.graph.plan import resolve_targets
@@ -122,8 +122,8 @@ def print_verified(verified: Verified, command: str, *, drop: bool) -> None:
         command: that looked for them.
         drop: whether they are removed.
     """
-    found = Counter(check.kind for check in verified.bad)
-    counts = {kind: found[kind] for kind in Kind if found[kind]}
+    counted = Counter(check.kind for check in verified.bad)
+    counts = {kind: counted[kind] for kind in Kind if counted[kind]}
     named: Counter[Kind] = Counter()
     for check, problem in verified.bad.items():
         named[check.kind] += 1
@@ -164,7 +164,7 @@ def _checks(root: Path, targets: Sequence[str]) -> Iterator[Check]:
     if not targets:
         for path in sorted(cache.glob("[0-9a-f][0-9a-f]/*")):
             md5 = path.parent.name + path.name
-            if MD5.fullmatch(md5):
+            if HASH.fullmatch(md5):
                 yield Check(path, Kind.CACHE, md5)
     stages = {name.split("@")[0] for name in names}
     for kind, folder in ((Kind.MEMO, MEMO), (Kind.CHECKPOINT, CHECKPOINTS)):
@@ -176,14 +176,16 @@ def _checks(root: Path, targets: Sequence[str]) -> Iterator[Check]:
 
 
 def _of_output(root: Path, cache: Path, record: Record, out: str, md5: str) -> Iterator[Check]:
-    for found in objects_of(cache, md5):
-        yield Check(place_of(cache, found), Kind.CACHE, found, out, record.name)
+    for object_md5 in objects_of(cache, md5):
+        yield Check(object_path(cache, object_md5), Kind.CACHE, object_md5, out, record.name)
     files = {out: md5}
     if md5.endswith(".dir"):
-        files = {f"{out}/{name}": found for name, found in (listing(cache, md5) or {}).items()}
-    for name, found in files.items():
+        files = {
+            f"{out}/{name}": object_md5 for name, object_md5 in (listing(cache, md5) or {}).items()
+        }
+    for name, object_md5 in files.items():
         if (root / name).is_file():
-            yield Check(root / name, Kind.DATA, found, out, record.name)
+            yield Check(root / name, Kind.DATA, object_md5, out, record.name)
 
 
 def _drop(path: Path) -> None:

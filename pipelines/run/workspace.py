@@ -137,15 +137,15 @@ def mend_lock_file(root: Path) -> None:
     What the run made since is in the run cache. Without a run that ended so, a file that is wrong
     (git's marks of a conflict) is left as it is.
     """
-    path, kept = root / "dvc.lock", root / KEPT
-    if not kept.exists():
+    path, backup = root / "dvc.lock", root / KEPT
+    if not backup.exists():
         return
     if not _is_sound(path):
-        if kept.stat().st_size:
-            kept.replace(path)  # which a full disk allows
+        if backup.stat().st_size:
+            backup.replace(path)  # which a full disk allows
         else:
             path.unlink()
-    kept.unlink(missing_ok=True)
+    backup.unlink(missing_ok=True)
 
 
 def check_own_folder(root: Path) -> None:

@@ -19,7 +19,7 @@ from stages.engine.closure import CLOSURES, import_closure, stage_modules
 from stages.engine.errors import InputError
 from stages.engine.files import MACHINE, explain_machine_error
 from stages.engine.inputs import Inputs, Value, explain, is_edited_since_start, look_at
-from stages.engine.plain_yaml import parse_plain, shorten
+from stages.engine.plain_yaml import look_up, parse_plain, shorten
 from stages.engine.progress import announced
 
 #: Where a stage leaves what it has read, for whoever started DVC and waits for its record.
@@ -64,16 +64,8 @@ def _value_in(file: str, key: str) -> str | None:
 
 
 def _value_at(sections: Mapping[str, Any], key: str) -> str | None:
-    value = _look_up(sections, key)
+    value = look_up(key, sections)
     return None if value is None else json.dumps(value, sort_keys=True, default=str)
-
-
-def _look_up(sections: Mapping[str, Any], key: str) -> Any:
-    """What params.yaml holds at a dotted key; None where there is nothing."""
-    value: Any = sections
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def parse_section(params_type: type[Any], section: object, where: str) -> Any:
@@ -284,7 +276,7 @@ def _look_up_paths(
     resolved = dict(arguments)
     for name, value in arguments.items():
         if isinstance(value, Path) and str(value).startswith("@"):
-            path = _look_up(sections, str(value)[1:])
+            path = look_up(str(value)[1:], sections)
             if not isinstance(path, str) or not path:
                 raise InputError(f"{file}: {str(value)[1:]}: expected a path, found {path!r}")
             resolved[name] = Path(path)

@@ -4,6 +4,7 @@ An alias can stand for billions of values and deep nesting crashes the parser, s
 while only the parser's events are looked at. ruamel, because PyYAML reads 1e-4 as text.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -70,6 +71,14 @@ def _check_events(text: str, where: str) -> None:
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > DEEPEST:
             raise InputError(f"{place}: expected at most {DEEPEST} levels of nesting, found more")
+
+
+def look_up(key: str, values: Mapping[str, Any]) -> Any:
+    """The value at a dotted key; None where there is nothing."""
+    value: Any = values
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _unreadable(text: str) -> tuple[int, str]:

@@ -73,7 +73,7 @@ def _check_colours(path: Path, values: Collection[int]) -> None:
 
 
 def write_origins(path: Path, origins: Mapping[str, str]) -> None:
-    """Write provenance.csv: HUMAN or AUTOMATIC by image id, in the given order."""
+    """Write origins.csv: HUMAN or AUTOMATIC by image id, in the given order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -82,7 +82,7 @@ def write_origins(path: Path, origins: Mapping[str, str]) -> None:
 
 
 def read_human(path: Path) -> set[str]:
-    """The image ids whose labels a person has made, from provenance.csv.
+    """The image ids whose labels a person has made, from origins.csv.
 
     Raises:
         InputError: missing file, other columns, or an unknown origin.

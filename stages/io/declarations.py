@@ -41,6 +41,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.engine.errors import InputError
+from stages.engine.plain_yaml import look_up
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,6 @@ def resolve_nodes(content: Mapping[str, Any], params: Mapping[str, Any]) -> list
     return nodes
 
 
-def look_up(key: str, values: Mapping[str, Any]) -> Any:
-    """The value at a dotted key; KeyError when there is none."""
-    place: Any = values
-    for part in key.split("."):
-        place = place[part]
-    return place
-
-
 def overlap(first: Path, second: Path) -> bool:
     """Whether one is the other or lies in it."""
     return first.is_relative_to(second) or second.is_relative_to(first)
@@ -206,9 +199,7 @@ def _resolve(value: Any, values: Mapping[str, Any]) -> Any:
         return value
 
     def known(match: re.Match[str]) -> str:
-        try:
-            return str(look_up(match[1], values))
-        except (KeyError, TypeError):
-            return match[0]
+        found = look_up(match[1], values)
+        return match[0] if found is None else str(found)
 
     return re.sub(r"\$\{([\w.]+)\}", known, value)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.gallery import Gallery, dvc, make_gallery
+from tests.pipelines.gallery import Gallery, make_gallery
+from tests.pipelines.made_repository import dvc
 from tests.pipelines.mini_repository import MiniRepository
 
 

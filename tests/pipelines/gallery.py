@@ -6,10 +6,6 @@ Its stages copy files of source/, so that a run takes a second and the tests kno
 import hashlib
 import io
 import json
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +18,7 @@ from stages.io.graphs import Graph, encode_graph
 from stages.io.label_maps import encode_label_map, encode_rle
 from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
-from tests.pipelines.mini_repository import HERE
+from tests.pipelines.made_repository import MadeRepository, commit_all, dvc
 
 SIZE = (10, 12)
 STRIDE = 4
@@ -155,39 +151,22 @@ def make_gallery(root: Path) -> Gallery:
         for item in (1, 2):
             _write_json(source / f"miou-{steps}-{item}.json", {"miou": 40.0 + 10 * steps + item})
     _write_json(source / "deeplab.json", {"miou": 61.25, "miou_crf": 62.5})
+    repository = MadeRepository(root)
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / ".gitignore").write_text("/.seedmask/\n")
-    (root / ".dvc").mkdir()
-    shutil.copy(HERE / ".dvc/config", root / ".dvc/config")
-    (root / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    _shell(root, "git", "init", "-q")
-    _shell(root, "git", "config", "user.name", "nobody")
-    _shell(root, "git", "config", "user.email", "nobody@example.org")
-    first = _run_and_commit(root, "first", 1)
+    first = _run_and_commit(repository, "first", 1)
     _set_steps(root, 3)
     dvc(root, "exp", "run", "-n", "three")
-    second = _run_and_commit(root, "second", 2)
+    second = _run_and_commit(repository, "second", 2)
     return Gallery(root, first, second)
 
 
-def dvc(root: Path, *words: str) -> None:
-    """Run a DVC command, which must succeed."""
-    _shell(root, sys.executable, "-m", "dvc", *words)
-
-
-def commit_all(root: Path, message: str) -> str:
-    """Commit what git does not ignore; the commit's hash."""
-    _shell(root, "git", "add", "-A")
-    _shell(root, "git", "commit", "-q", "-m", message)
-    return _shell(root, "git", "rev-parse", "HEAD").strip()
-
-
-def _run_and_commit(root: Path, name: str, steps: int) -> str:
-    _set_steps(root, steps)
-    (root / "source/walk.py").write_text(f"# the code of {name}\n")
-    dvc(root, "repro", "-q")
-    commit = commit_all(root, f"the {name} one")
-    _shell(root, "git", "tag", name)
+def _run_and_commit(repository: MadeRepository, name: str, steps: int) -> str:
+    _set_steps(repository.root, steps)
+    (repository.root / "source/walk.py").write_text(f"# the code of {name}\n")
+    dvc(repository.root, "repro", "-q")
+    commit = commit_all(repository.root, f"the {name} one")
+    repository.git("tag", name)
     return commit
 
 
@@ -239,12 +218,3 @@ def _write(path: Path, content: bytes) -> None:
 
 def _write_json(path: Path, content: dict[str, float]) -> None:
     _write(path, json.dumps(content).encode())
-
-
-def _shell(root: Path, *words: str) -> str:
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(
-        words, cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout

@@ -1,9 +1,14 @@
-"""A repository with outputs of several revisions, put into DVC's cache by hand: no stage runs."""
+"""A repository with outputs of several revisions to look at.
+
+They are put into the cache by hand and no stage runs (`MadeRepository.commit`), as in album.py; or
+DVC makes them (`dvc`), as in gallery.py.
+"""
 
 import hashlib
 import io
 import json
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,19 +59,16 @@ class MadeRepository:
 
     def git(self, *words: str) -> str:
         """A command of git that must succeed; what it prints."""
-        done = subprocess.run(
-            ["git", *words], cwd=self.root, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
+        return _shell(self.root, "git", *words)
 
-    def place(self, md5: str) -> Path:
+    def path_of(self, md5: str) -> Path:
         """Where the cache has an object."""
         return self.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
     def keep(self, content: bytes, ending: str = "") -> str:
         """Put bytes into the cache; their hash."""
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() + ending
-        path = self.place(md5)
+        path = self.path_of(md5)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -125,9 +127,25 @@ class MadeRepository:
     def commit(self, stages: Mapping[str, Made], message: str) -> str:
         """Record and commit; the commit's hash."""
         self.record(stages)
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", message)
-        return self.git("rev-parse", "HEAD")
+        return commit_all(self.root, message)
+
+
+def commit_all(root: Path, message: str) -> str:
+    """Commit what git does not ignore; the commit's hash."""
+    _shell(root, "git", "add", "-A")
+    _shell(root, "git", "commit", "-q", "-m", message)
+    return _shell(root, "git", "rev-parse", "HEAD")
+
+
+def dvc(root: Path, *words: str) -> None:
+    """Run a DVC command, which must succeed."""
+    _shell(root, sys.executable, "-m", "dvc", *words)
+
+
+def _shell(root: Path, *words: str) -> str:
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
 
 
 def _notes(path: str, made: Made) -> dict[str, Any]:

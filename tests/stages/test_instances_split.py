@@ -24,11 +24,11 @@ def paths(tmp_path: Path) -> dict[str, Any]:
         scores = np.stack([np.where(true == label, 0.75, 0.125) for label in (0, 1, 2)])
         score_map = ScoreMap(scores.astype(np.float16), np.arange(3), SIZE, 1)
         write_bytes(tmp_path / "maps" / f"{name}.npz", encode_score_map(score_map))
-    write_origins(tmp_path / "provenance.csv", dict.fromkeys(DISCS, AUTOMATIC))
+    write_origins(tmp_path / "origins.csv", dict.fromkeys(DISCS, AUTOMATIC))
     return {
         "data": written,
         "labels": tmp_path / "labels",
-        "provenance": tmp_path / "provenance.csv",
+        "origins": tmp_path / "origins.csv",
         "probabilities": tmp_path / "maps",
         "out": tmp_path / "out",
     }
@@ -82,7 +82,7 @@ def test_a_corrected_label_is_split_as_it_is(paths: dict[str, Any]) -> None:
     labels[:5] = 3
     labels[20:22, 30:33] = 255
     write_bytes(paths["labels"] / "two.png", encode_label_map(labels))
-    write_origins(paths["provenance"], {"one": AUTOMATIC, "two": HUMAN, "empty": AUTOMATIC})
+    write_origins(paths["origins"], {"one": AUTOMATIC, "two": HUMAN, "empty": AUTOMATIC})
     scores = ScoreMap(np.ones((1, *SIZE), np.float16), np.array([0]), SIZE, 1)
     write_bytes(paths["probabilities"] / "two.npz", encode_score_map(scores))
     instances_split(Params(), **paths)

@@ -64,7 +64,7 @@ def test_a_correction_takes_the_place_of_the_automatic_label(paths: dict[str, An
     for name in ("one.png", "empty.png"):
         automatic = (paths["labels"] / name).read_bytes()
         assert (paths["out"] / "labels" / name).read_bytes() == automatic
-    text = (paths["out"] / "provenance.csv").read_text()
+    text = (paths["out"] / "origins.csv").read_text()
     assert text == "image_id,origin\none,automatic\ntwo,human\nempty,automatic\n"
     share = 100 * (correction() != draw("two")[1]).mean()
     assert metrics(paths) == {
@@ -83,7 +83,7 @@ def test_without_corrections_the_labels_are_the_automatic_ones(paths: dict[str, 
     for name in ("one.png", "two.png", "empty.png"):
         automatic = (paths["labels"] / name).read_bytes()
         assert (paths["out"] / "labels" / name).read_bytes() == automatic
-    assert read_human(paths["out"] / "provenance.csv") == set()
+    assert read_human(paths["out"] / "origins.csv") == set()
     assert metrics(paths)["changed_percent_of_human"] is None
 
 
@@ -110,7 +110,7 @@ def test_other_files_in_the_folder_are_ignored(paths: dict[str, Any]) -> None:
     for name in ("README.md", ".gitignore", "one.png.dvc", "notes.txt"):
         (paths["corrections"] / name).write_text("?")
     labels_final(Params(), **paths)
-    assert read_human(paths["out"] / "provenance.csv") == {"one"}
+    assert read_human(paths["out"] / "origins.csv") == {"one"}
 
 
 def test_a_correction_that_dvc_keeps_is_never_left_out_silently(paths: dict[str, Any]) -> None:
@@ -177,10 +177,10 @@ def test_a_missing_folder_is_named(paths: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "image_id\none\n", "image_id,origin\none,robot\n", "image_id,origin\none\n"]
 )
-def test_a_broken_provenance_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "provenance.csv"
+def test_broken_origins_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "origins.csv"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"provenance\.csv: "):
+    with pytest.raises(InputError, match=r"origins\.csv: "):
         read_human(path)
 
 
@@ -193,7 +193,7 @@ def export(paths: dict[str, Any]) -> Path:
         SplitParams(),
         paths["data"],
         labels=paths["out"] / "labels",
-        provenance=paths["out"] / "provenance.csv",
+        origins=paths["out"] / "origins.csv",
         probabilities=tables / "maps",
         out=tables / "split",
     )

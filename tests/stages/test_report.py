@@ -108,7 +108,7 @@ def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> d
     instances = dict.fromkeys(names, points) | {"ap": {"cat": points}}
     instances |= {"images": 4, "instances": 4, "predicted": 4}
     write_json(folder / "instances_eval/mine/metrics.json", instances)
-    write_origins(folder / "final/provenance.csv", dict.fromkeys(IDS, AUTOMATIC))
+    write_origins(folder / "final/origins.csv", dict.fromkeys(IDS, AUTOMATIC))
     write_bytes(folder / "dvc.yaml", graph_of(folder, ROWS).encode())
     write_bytes(folder / "params.yaml", b"labels_eval:\n  classes: [cat]\nmasks_export: {}\n")
     return {
@@ -161,7 +161,7 @@ def test_what_a_person_has_corrected_is_said(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     assert "by hand" not in written(paths)
     write_origins(
-        tmp_path / "final/provenance.csv",
+        tmp_path / "final/origins.csv",
         {name: HUMAN if name in "bc" else AUTOMATIC for name in IDS},
     )
     page = written(paths)
@@ -176,7 +176,7 @@ def test_a_class_that_only_a_person_has_painted_has_a_colour(tmp_path: Path) -> 
     write_table(tmp_path / "categories.parquet", names, CATEGORIES)
     write_bytes(tmp_path / "final/labels" / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
     assert "</i>dog</li>" not in written(paths)
-    write_origins(tmp_path / "final/provenance.csv", {"b": HUMAN})
+    write_origins(tmp_path / "final/origins.csv", {"b": HUMAN})
     assert "</i>dog</li>" in written(paths)
 
 
@@ -251,7 +251,7 @@ def test_a_line_without_instances_or_corrections_has_a_page(tmp_path: Path) -> N
     paths = write_run(tmp_path)
     graph = paths["graph"].read_text()
     paths["graph"].write_text(graph.replace("line: mine, instances: x", "x: y"))
-    (tmp_path / "final/provenance.csv").unlink()
+    (tmp_path / "final/origins.csv").unlink()
     assert "<h2>Instances</h2>" not in written(paths)
 
 

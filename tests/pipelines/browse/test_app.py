@@ -239,8 +239,8 @@ def is_mask(path: Path, number: int) -> bool:
 def test_a_missing_folder_or_table_is_no_error_page(own_album: Album) -> None:
     repository, _ = own_album
     stages = read_revision(repository.root).stages
-    repository.place(stages["crf_refine@a2gnn"].outs["data/crf_refine/a2gnn"]).unlink()
-    repository.place(stages["dataset"].outs["data/dataset/images.parquet"]).unlink()
+    repository.path_of(stages["crf_refine@a2gnn"].outs["data/crf_refine/a2gnn"]).unlink()
+    repository.path_of(stages["dataset"].outs["data/dataset/images.parquet"]).unlink()
     with client_of(own_album) as client:
         answer = client.get("/stage?name=crf_refine@a2gnn")
         assert answer.status_code == 200

@@ -210,7 +210,7 @@ def test_a_table_that_names_a_path_as_a_photographs_hash_shows_nothing(tmp_path:
     repository, _ = make_album(tmp_path / "repository")
     outside = tmp_path / "outside.png"
     rows = read_rows_of(repository)
-    outside.write_bytes(repository.place(rows[0]["md5"]).read_bytes())
+    outside.write_bytes(repository.path_of(rows[0]["md5"]).read_bytes())
     rows[0]["md5"] = f"xx/{outside}"
     table = parquet(pd.DataFrame(rows), TABLE)
     md5 = read_revision(repository.root).stages["dataset"].outs["data/dataset/images.parquet"]
@@ -222,4 +222,4 @@ def test_a_table_that_names_a_path_as_a_photographs_hash_shows_nothing(tmp_path:
 
 def read_rows_of(repository: MadeRepository) -> list[dict[str, Any]]:
     md5 = read_revision(repository.root).stages["dataset"].outs["data/dataset/images.parquet"]
-    return read_rows(repository.place(md5), TABLE)
+    return read_rows(repository.path_of(md5), TABLE)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from pipelines.graph.journal import FOLDER, Code, keep_run
 from pipelines.graph.objects import Objects
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue
 from pipelines.review.marks import Marks
@@ -165,7 +165,7 @@ def test_what_runs_and_what_failed_is_seen_as_it_happens(
         page.locator(".card", has_text="classifier_infer").locator("a").focus()
         page.evaluate("document.querySelector('#stages').dataset.old = 'yes'")
     keep_run(
-        root, Result("graph_build", Outcome.FAILED, 3, "exit code 1", tail), (), Code(None, False)
+        root, Result("graph_build", Ending.FAILED, 3, "exit code 1", tail), (), Code(None, False)
     )
     page.wait_for_selector(".card.failed .dot.failed[data-stage=graph_build]")
     page.wait_for_selector(".state.failed[data-state=graph_build]")

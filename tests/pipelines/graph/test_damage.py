@@ -9,8 +9,8 @@ from pipelines.graph.damage import (
     drop_damaged,
     is_inside,
     listing,
+    object_path,
     objects_of,
-    place_of,
     problem_of,
 )
 from tests.damaged_files import damage
@@ -19,7 +19,7 @@ from tests.damaged_files import damage
 def put(cache: Path, content: bytes, end: str = "") -> str:
     """An object as DVC would name it; its hash."""
     md5 = hashlib.md5(content).hexdigest() + end
-    path = place_of(cache, md5)
+    path = object_path(cache, md5)
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_bytes(content)
     return md5
@@ -58,15 +58,15 @@ def test_no_damage_to_an_object_is_overlooked_and_nothing_else_is_dropped(
 def test_the_files_of_a_folder_are_those_of_a_sound_list(tmp_path: Path, folder: str) -> None:
     assert list(listing(tmp_path, folder) or {}) == [f"{number}.png" for number in range(5)]
     assert len(objects_of(tmp_path, folder)) == 6
-    place_of(tmp_path, folder).write_bytes(b"[]")
+    object_path(tmp_path, folder).write_bytes(b"[]")
     assert listing(tmp_path, folder) is None
     assert objects_of(tmp_path, folder) == [folder]
 
 
 def test_a_list_leads_to_no_place_outside(tmp_path: Path) -> None:
     sound = "0" * 32
-    files = {"a/../b.png": sound, "../c": sound, "/d": sound, "a/../../e": sound, "f": "/etc/f"}
-    assert listing(tmp_path, put_folder(tmp_path, files)) == {"a/../b.png": sound}
+    files = {"a/b.png": sound, "../c": sound, "/d": sound, "a/../../e": sound, "f": "/etc/f"}
+    assert listing(tmp_path, put_folder(tmp_path, files)) == {"a/b.png": sound}
     assert not is_inside("..")
     assert is_inside("..a/b")
 

@@ -18,9 +18,9 @@ from pipelines.graph.journal import (
     read_code,
     read_runs,
 )
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.graph.revisions import read_revision
-from tests.pipelines.gallery import commit_all
+from tests.pipelines.made_repository import commit_all
 from tests.pipelines.mini_repository import MiniRepository
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -43,8 +43,8 @@ OUTS = ["data/walk/a", "data/walk/a.json"]
 CODE = Code("c" * 40, True)
 
 
-def keep(root: Path, seconds: float, outcome: Outcome = Outcome.COMPLETED) -> None:
-    keep_run(root, Result("walk@a", outcome, seconds), OUTS, CODE)
+def keep(root: Path, seconds: float, ending: Ending = Ending.COMPLETED) -> None:
+    keep_run(root, Result("walk@a", ending, seconds), OUTS, CODE)
 
 
 def test_a_run_is_noted_with_its_hashes_and_its_code(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_run_is_noted_with_its_hashes_and_its_code(tmp_path: Path) -> None:
     keep(tmp_path, 12.345)
     (entry,) = read_runs(tmp_path, "walk@a")
     assert entry.seconds == 12.35
-    assert entry.outcome is Outcome.COMPLETED
+    assert entry.ending is Ending.COMPLETED
     assert (entry.commit, entry.modified) == ("c" * 40, True)
     assert entry.outs == {"data/walk/a": f"{MD5}.dir", "data/walk/a.json": MD5}
     began = datetime.fromisoformat(entry.began)
@@ -90,7 +90,7 @@ def test_the_last_runs_are_kept_and_the_last_making_among_them(tmp_path: Path) -
     for number in range(3):
         keep(tmp_path, number + 1)
     for number in range(KEPT + 5):
-        keep(tmp_path, 100 + number, Outcome.RESTORED)
+        keep(tmp_path, 100 + number, Ending.RESTORED)
     runs = read_runs(tmp_path, "walk@a")
     assert len(runs) == KEPT
     assert [run.seconds for run in runs[1:]] == list(range(106, 125))
@@ -113,7 +113,7 @@ def test_lines_that_are_no_entry_are_left_out(tmp_path: Path) -> None:
         "{",
         "[]",
         "3",
-        json.dumps(sound | {"outcome": "Nonsense"}),
+        json.dumps(sound | {"ending": "Nonsense"}),
         json.dumps(sound | {"began": "2026-11-20T10:00:00"}),
         json.dumps(sound | {"began": 5}),
         json.dumps(sound | {"seconds": float("nan")}),
@@ -122,7 +122,7 @@ def test_lines_that_are_no_entry_are_left_out(tmp_path: Path) -> None:
         json.dumps(sound | {"more": 1}),
     ]
     path.write_text("\n".join([*bad, good]))
-    assert read_runs(tmp_path, "walk@a") == [Entry(**(sound | {"outcome": Outcome.COMPLETED}))]
+    assert read_runs(tmp_path, "walk@a") == [Entry(**(sound | {"ending": Ending.COMPLETED}))]
     keep(tmp_path, 2)
     assert len(path.read_text().splitlines()) == 2
 
@@ -159,8 +159,8 @@ def test_runs_note_what_they_made_what_they_restored_and_what_failed(mini: MiniR
     mini.set("left", "value", 1)
     assert mini.run("run", "left", "--local")[0] == 0
     runs = read_runs(mini.root, "left")
-    assert [run.outcome for run in runs] == [
-        Outcome.COMPLETED, Outcome.COMPLETED, Outcome.RESTORED,
+    assert [run.ending for run in runs] == [
+        Ending.COMPLETED, Ending.COMPLETED, Ending.RESTORED,
     ]  # fmt: skip
     assert [run.outs for run in runs] == [first, second, first]
     assert sorted(runs, key=lambda run: run.began) == runs
@@ -171,7 +171,7 @@ def test_runs_note_what_they_made_what_they_restored_and_what_failed(mini: MiniR
     assert mini.run("run", "left", "--local")[0] == 1
     *before, failed = read_runs(mini.root, "left")
     assert before == runs
-    assert (failed.outcome, failed.reason, failed.outs) == (Outcome.FAILED, "exit code 255", {})
+    assert (failed.ending, failed.reason, failed.outs) == (Ending.FAILED, "exit code 255", {})
     assert any("left was told to fail" in line for line in failed.tail)
     assert last_failure(mini.root, "left") == failed
     assert last_seconds(mini.root, "left") == runs[1].seconds

@@ -6,7 +6,8 @@ import pytest
 
 from pipelines.graph.objects import FETCHED, MissingObject, Objects
 from pipelines.graph.revisions import Record, Revision, read_revision
-from tests.pipelines.gallery import ODD, Gallery, commit_all, dvc
+from tests.pipelines.gallery import ODD, Gallery
+from tests.pipelines.made_repository import commit_all, dvc
 
 LABELS = "data/walk_label/labels"
 METRICS = "data/walk_label/metrics.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.graph.plan import Plan, State, Step, explain, make_plan
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.run.runner import run_local
 from pipelines.run.schedule import Limits
 from pipelines.run.summary import final_outs
@@ -279,7 +279,7 @@ class Recorder:
     def execute(self, step: Step, log: object) -> Result:
         self.started.append(step.name)
         failed = step.name == self.bad
-        return Result(step.name, Outcome.FAILED if failed else Outcome.COMPLETED)
+        return Result(step.name, Ending.FAILED if failed else Ending.COMPLETED)
 
 
 def test_of_the_ready_stages_the_longest_chain_starts_first() -> None:
@@ -298,7 +298,7 @@ def test_below_a_failure_all_is_skipped_and_the_rest_runs() -> None:
         Limits(2, {}),
         lambda _: None,  # type: ignore[arg-type]
     )
-    skipped = {name for name, result in results.items() if result.outcome is Outcome.SKIPPED}
+    skipped = {name for name, result in results.items() if result.ending is Ending.SKIPPED}
     assert skipped == {"middle", "end"}
     assert set(runner.started) == {"root", "short", "long"}
 

@@ -11,7 +11,8 @@ from pipelines.graph.revisions import (
     resolve,
 )
 from stages.engine.errors import InputError
-from tests.pipelines.gallery import ODD, Gallery, commit_all
+from tests.pipelines.gallery import ODD, Gallery
+from tests.pipelines.made_repository import commit_all
 
 
 def test_a_record_holds_what_dvc_lock_has_of_the_stage(gallery: Gallery) -> None:

@@ -14,13 +14,13 @@ from pipelines import __main__
 from pipelines.graph.objects import Objects
 from pipelines.graph.revisions import read_revision
 from pipelines.look import commands
-from pipelines.look.compare import Comparison, Difference, difference
+from pipelines.look.compare import Comparison, difference
 from pipelines.look.drawing import on_photograph
 from pipelines.look.layers import Catalogue
-from stages.engine.errors import InputError
 from stages.io.label_maps import encode_label_map
 from tests.pipelines import gallery as made
 from tests.pipelines.gallery import SIZE, Gallery, label_map, truth
+from tests.pipelines.made_repository import Made, MadeRepository, dataset_stage
 from tests.pipelines.mini_repository import HERE
 
 
@@ -93,19 +93,16 @@ def test_show_takes_one_layer_and_a_path(capsys: pytest.CaptureFixture[str]) -> 
     assert run(capsys, "show", "crf_refine@walk", "a")[0] == "crf_refine@walk-a.png\n"
 
 
-@pytest.mark.parametrize(
-    ("parts", "name"),
-    [
-        (("crf_refine@walk", "2007_000033", "workspace"), "crf_refine@walk-2007_000033.png"),
-        (("walk", "a", "HEAD~1"), "walk-a-HEAD~1.png"),
-        (("walk", "../../etc/x", "user/branch"), "walk-.._.._etc_x-user_branch.png"),
-        (("..", "<script>'\"\0\n", "HEAD^{/fix}"), "_script_-HEAD_fix_.png"),
-        (("-rf", "ü", "workspace"), "rf-ü.png"),
-        (("写" * 300, "b", "workspace"), "写" * 66 + ".png"),
-    ],
-)
-def test_file_names_are_safe(parts: tuple[str, str, str], name: str) -> None:
-    assert commands._file_name(*parts) == name
+def test_a_picture_is_called_after_what_it_shows_whatever_that_is_called(
+    capsys: pytest.CaptureFixture[str], own_gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(__main__, "ROOT", own_gallery.root)
+    names = {"user/branch": "user_branch", "ü's&co": "ü_s_co", "写" * 70: "写" * 62}
+    for tag, shown in names.items():
+        subprocess.run(["git", "tag", tag], cwd=own_gallery.root, check=True)
+        out, _ = run(capsys, "show", "walk_label", "a", "--rev", tag)
+        assert out == f"walk_label-a-{shown}.png\n"
+        assert Path(out.strip()).is_file()
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -153,37 +150,6 @@ def test_diff_writes_the_worst_to_a_file(capsys: pytest.CaptureFixture[str]) -> 
     assert table(Path("new/worst.csv").read_text()) == rows[:1]
 
 
-def test_the_worst_are_those_that_lost_most_then_those_that_changed_most() -> None:
-    def one(name: str, pixels: int, first: float | None, second: float | None) -> Difference:
-        return Difference(name, pixels, 0, 0, first, second)
-
-    found = commands._worst_first(
-        [
-            one("better", 9, 10, 20),
-            one("few", 1, None, None),
-            one("worse", 1, 30, 20),
-            one("many", 5, None, 3),
-            one("same", 0, 5, 5),
-        ]
-    )
-    names = [difference.image_id for difference in found]
-    assert names == ["worse", "same", "better", "many", "few"]
-
-
-def test_many_images_are_measured_in_processes(tmp_path: Path) -> None:
-    jobs: list[tuple[str, Path, Path, Path | None]] = []
-    for number in range(commands.MANY + 5):
-        path = tmp_path / f"{number}.png"
-        path.write_bytes(encode_label_map(np.full((2, 3), number % 7, np.uint8)))
-        jobs.append((str(number), path, jobs[-1][1] if jobs else path, None))
-    (tmp_path / "3.png").write_bytes(b"nonsense")
-    found = commands._measured(jobs)
-    assert found[0] == difference("0", np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.uint8), None)
-    assert isinstance(found[3], InputError)
-    assert isinstance(found[4], InputError)
-    assert [one.pixels for one in found[5:] if isinstance(one, Difference)] == [6] * 200
-
-
 def test_images_that_cannot_be_compared_are_counted(
     capsys: pytest.CaptureFixture[str], own_gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,12 +159,12 @@ def test_images_that_cannot_be_compared_are_counted(
         Catalogue(objects, read_revision(own_gallery.root, name)) for name in ("second", "three")
     ]
     comparison = Comparison(catalogues[0], catalogues[1], "walk_label/labels")
-    comparison.places("b.1")[1].unlink()
+    comparison.paths("b.1")[1].unlink()
     out, errors = run(capsys, "diff", "walk_label", "second", "three")
     assert sorted(row["image_id"] for row in table(out)) == ["a", "c"]
     assert "1 images could not be compared; the first: data/walk_label/labels/b.1.png" in errors
     for image_id in ("a", "c"):
-        comparison.places(image_id)[1].unlink()
+        comparison.paths(image_id)[1].unlink()
     out, errors = run(capsys, "diff", "walk_label", "second", "three", code=1)
     assert out == ""
     assert "dvc remote add" in errors.splitlines()[-1]
@@ -273,17 +239,22 @@ def test_a_missing_object_is_one_line(
         assert "no remote is set; after `dvc remote add" in errors
 
 
-def test_several_layers_of_labels_must_be_chosen_from(gallery: Gallery) -> None:
-    catalogue = Catalogue(Objects(gallery.root), read_revision(gallery.root))
-    labels = catalogue.layer("walk_label/labels")
-    assert commands._label_layer(catalogue, "walk_label", None) == labels
-    cam, fused = ([type(labels)(f"seeds/{n}", "s", labels.kind, {})] for n in ("cam", "fused"))
-    catalogue._layers["walk_label"] = (*cam, *fused)
-    with pytest.raises(InputError, match="--layer one of seeds/cam, seeds/fused"):
-        commands._label_layer(catalogue, "walk_label", None)
-    assert commands._label_layer(catalogue, "walk_label", "fused") == fused[0]
-    catalogue._layers["walk_label"] = (*cam, labels)
-    assert commands._label_layer(catalogue, "walk_label", None) == labels
+def test_several_layers_of_labels_must_be_chosen_from(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = MadeRepository(tmp_path / "made")
+    monkeypatch.setattr(__main__, "ROOT", repository.root)
+    scenes, dataset = dataset_stage({"a": made.photograph("a")})
+    for value in (1, 2):
+        file = {"a.png": encode_label_map(np.full(SIZE, value, np.uint8))}
+        seeds = Made({"data/seeds/cam": file, "data/seeds/fused": file})
+        walk = Made({"data/walk/labels": file, "data/walk/more": file})
+        stages = {"scenes": scenes, "dataset": dataset, "seeds": seeds, "walk": walk}
+        repository.commit(stages, f"labels {value}")
+    _, errors = run(capsys, "diff", "seeds", "HEAD~1", "HEAD", code=1)
+    assert errors.endswith("has several layers of labels; --layer one of seeds/cam, seeds/fused\n")
+    assert table(run(capsys, "diff", "seeds", "HEAD~1", "HEAD", "--layer", "fused")[0])
+    assert "walk/labels: 1 images changed" in run(capsys, "diff", "walk", "HEAD~1", "HEAD")[1]
 
 
 def test_the_commands_start_without_torch_prefect_or_dvc(gallery: Gallery) -> None:

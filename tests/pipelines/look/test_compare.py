@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -8,15 +10,20 @@ from hypothesis.extra.numpy import arrays
 from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.revisions import Record, read_revision
 from pipelines.look.compare import (
+    MANY,
     Comparison,
+    Difference,
     changed_code,
     changed_images,
     changed_params,
     difference,
     mean_iou,
+    measured,
+    worst_first,
 )
 from pipelines.look.layers import Catalogue, Kind, Layer
 from stages.engine.errors import InputError
+from stages.io.label_maps import encode_label_map
 from tests.pipelines.gallery import Gallery, label_map, truth
 from tests.reference.compare import (
     agreement_by_sets,
@@ -114,7 +121,7 @@ def test_what_cannot_be_compared_is_refused(own_gallery: Gallery) -> None:
     found = comparison(own_gallery, "first", "second", "walk_label/labels")
     with pytest.raises(InputError, match="image 'c': not in both revisions"):
         found.difference("c")
-    found.places("b.1")[0].unlink()
+    found.paths("b.1")[0].unlink()
     with pytest.raises(MissingObject, match=r"labels/b\.1\.png of first"):
         found.difference("b.1")
 
@@ -141,3 +148,34 @@ def test_a_stage_that_only_one_revision_has_counts(gallery: Gallery) -> None:
     assert changed_params(before, after, "b") == [("b.m", None, 2)]
     assert changed_params({}, after, "b") == [("b.n", None, 1), ("b.m", None, 2), ("a.n", None, 1)]
     assert changed_code(before, {}, "b") == ["b.py", "a.py"]
+
+
+def test_the_worst_are_those_that_lost_most_then_those_that_changed_most() -> None:
+    def one(name: str, pixels: int, first: float | None, second: float | None) -> Difference:
+        return Difference(name, pixels, 0, 0, first, second)
+
+    found = worst_first(
+        [
+            one("better", 9, 10, 20),
+            one("few", 1, None, None),
+            one("worse", 1, 30, 20),
+            one("many", 5, None, 3),
+            one("same", 0, 5, 5),
+        ]
+    )
+    names = [difference.image_id for difference in found]
+    assert names == ["worse", "same", "better", "many", "few"]
+
+
+def test_many_images_are_measured_in_processes(tmp_path: Path) -> None:
+    jobs: list[tuple[str, Path, Path, Path | None]] = []
+    for number in range(MANY + 5):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(encode_label_map(np.full((2, 3), number % 7, np.uint8)))
+        jobs.append((str(number), path, jobs[-1][1] if jobs else path, None))
+    (tmp_path / "3.png").write_bytes(b"nonsense")
+    found = measured(jobs)
+    assert found[0] == difference("0", np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.uint8), None)
+    assert isinstance(found[3], InputError)
+    assert isinstance(found[4], InputError)
+    assert [one.pixels for one in found[5:] if isinstance(one, Difference)] == [6] * 200

@@ -123,7 +123,7 @@ def planted(catalogue: Catalogue, content: bytes, kind: Kind) -> Layer:
     path = catalogue.objects.root / "planted"
     path.write_bytes(content)
     md5 = "f" * 32
-    place = catalogue.objects.place(md5)
+    place = catalogue.objects.path_of(md5)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
     return Layer("planted", "none", kind, {"a": ("planted", md5)})

@@ -9,7 +9,8 @@ from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.revisions import read_revision
 from pipelines.look.layers import Catalogue, Kind, instances_by_image
 from stages.engine.errors import InputError
-from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, commit_all, dvc, label_map
+from tests.pipelines.gallery import PHOTOGRAPHS, Gallery, label_map
+from tests.pipelines.made_repository import commit_all, dvc
 
 
 def catalogue_of(gallery: Gallery, name: str = "workspace") -> Catalogue:
@@ -65,7 +66,7 @@ def test_label_maps_are_those_of_the_revision(gallery: Gallery, name: str, steps
 
 def test_a_layer_without_the_image_has_no_file(gallery: Gallery) -> None:
     found = catalogue_of(gallery, "first")
-    assert found.place(found.layer("walk_label/labels"), "c") is None
+    assert found.path_of(found.layer("walk_label/labels"), "c") is None
     assert found.labels(found.layer("dataset/ground_truth/semantic"), "c") is None
 
 
@@ -73,7 +74,7 @@ def test_an_instance_table_is_a_layer_of_its_images(gallery: Gallery) -> None:
     found = catalogue_of(gallery)
     layer = found.layer("instances_split/instances")
     assert list(layer.files) == ["a"]
-    place = found.place(layer, "a")
+    place = found.path_of(layer, "a")
     assert place is not None
     assert [row["category"] for row in instances_by_image(place)["a"]] == [1, 2]
 
@@ -117,7 +118,7 @@ def test_a_stage_or_data_set_that_is_not_recorded_is_named(own_gallery: Gallery)
 def test_a_folder_whose_list_is_lost_is_left_out(own_gallery: Gallery) -> None:
     objects = Objects(own_gallery.root)
     revision = read_revision(own_gallery.root)
-    objects.place(revision.stages["walk_label"].outs["data/walk_label/maps"]).unlink()
+    objects.path_of(revision.stages["walk_label"].outs["data/walk_label/maps"]).unlink()
     layers = Catalogue(objects, revision).layers("walk_label")
     assert [layer.name for layer in layers] == ["walk_label/graphs", "walk_label/labels"]
 
@@ -127,8 +128,8 @@ def test_a_broken_file_is_said_where_it_is_read(own_gallery: Gallery) -> None:
     record = revision.stages["walk_label"]
     for out in ("data/walk_label/maps", "data/walk_label/labels"):
         for md5 in objects.files(revision, record, out).values():
-            objects.place(md5).chmod(0o644)
-            objects.place(md5).write_bytes(b"broken")
+            objects.path_of(md5).chmod(0o644)
+            objects.path_of(md5).write_bytes(b"broken")
     catalogue = Catalogue(objects, revision)
     labels = catalogue.layer("walk_label/labels")
     with pytest.raises(InputError, match="not a readable PNG"):

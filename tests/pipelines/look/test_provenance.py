@@ -5,11 +5,12 @@ import pytest
 
 from pipelines.graph.journal import Code, keep_run
 from pipelines.graph.objects import MissingObject, Objects
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.graph.revisions import read_revision
 from pipelines.look.provenance import FileState, Provenance, code_version, explain
 from stages.engine.errors import InputError
-from tests.pipelines.gallery import ODD, PHOTOGRAPHS, Gallery, commit_all
+from tests.pipelines.gallery import ODD, PHOTOGRAPHS, Gallery
+from tests.pipelines.made_repository import commit_all
 
 LABELS = "data/walk_label/labels"
 LABEL = f"{LABELS}/a.png"
@@ -27,10 +28,10 @@ def told(gallery: Gallery, file: str, name: str = "workspace") -> str:
     return found
 
 
-def note_run(gallery: Gallery, seconds: float = 3.0, outcome: Outcome = Outcome.COMPLETED) -> None:
+def note_run(gallery: Gallery, seconds: float = 3.0, ending: Ending = Ending.COMPLETED) -> None:
     """As if `pipelines run` had just left what dvc.lock records."""
     outs = list(read_revision(gallery.root).stages["walk_label"].outs)
-    keep_run(gallery.root, Result("walk_label", outcome, seconds), outs, Code("c" * 40, False))
+    keep_run(gallery.root, Result("walk_label", ending, seconds), outs, Code("c" * 40, False))
 
 
 def test_a_file_is_explained_by_the_record_of_its_stage(gallery: Gallery) -> None:
@@ -44,7 +45,7 @@ def test_a_file_is_explained_by_the_record_of_its_stage(gallery: Gallery) -> Non
     assert found.state is FileState.AS_RECORDED
     assert found.since is not None
     assert found.since.name == gallery.second
-    assert (found.run, found.made) == (None, None)
+    assert (found.run, found.computed) == (None, None)
 
 
 def test_another_revision_is_explained_without_a_checkout(own_gallery: Gallery) -> None:
@@ -98,15 +99,15 @@ def test_a_file_too_many_changes_its_folder(own_gallery: Gallery) -> None:
 
 def test_the_run_is_the_last_that_left_this_hash(own_gallery: Gallery) -> None:
     note_run(own_gallery, 3)
-    note_run(own_gallery, 0.5, Outcome.RESTORED)
+    note_run(own_gallery, 0.5, Ending.RESTORED)
     found = explained(own_gallery, LABEL)
     assert found.run is not None
-    assert found.made is not None
-    assert (found.run.outcome, found.run.seconds) == (Outcome.RESTORED, 0.5)
-    assert (found.made.outcome, found.made.seconds) == (Outcome.COMPLETED, 3)
-    assert found.made.commit == "c" * 40
+    assert found.computed is not None
+    assert (found.run.ending, found.run.seconds) == (Ending.RESTORED, 0.5)
+    assert (found.computed.ending, found.computed.seconds) == (Ending.COMPLETED, 3)
+    assert found.computed.commit == "c" * 40
     old = explained(own_gallery, f"{LABELS}/b.1.png", "first")
-    assert (old.run, old.made) == (None, None), "the run left another hash"
+    assert (old.run, old.computed) == (None, None), "the run left another hash"
     graphs = explained(own_gallery, "data/walk_label/graphs", "first")
     assert graphs.run == found.run, "the graphs are the same in both"
 

@@ -87,7 +87,7 @@ def test_marks_are_saved_and_removed(
     assert main(["review", "mark", "half", "bad"]) == 0
     seen = Marks(repository.root).read()["half"]
     assert seen.verdict is Verdict.BAD
-    assert repository.place(seen.labels).is_file()
+    assert repository.path_of(seen.labels).is_file()
     assert main(["review", "export", "--csv", str(tmp_path / "marks.csv")]) == 0
     assert (tmp_path / "marks.csv").read_text().splitlines()[1].startswith("half,bad,")
     assert main(["review", "mark", "half", "none"]) == 0
@@ -124,7 +124,7 @@ def test_labels_that_no_cache_has_are_told_in_one_line(
     repository: MadeRepository, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["review", "mark", "half", "bad"]) == 0
-    repository.place(Marks(repository.root).read()["half"].labels).unlink()
+    repository.path_of(Marks(repository.root).read()["half"].labels).unlink()
     assert main(["review", "export", str(tmp_path / "out"), "half"]) == 1
     assert "half.png: not in DVC's cache" in capsys.readouterr().err
 

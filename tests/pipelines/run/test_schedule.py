@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.graph.plan import Directions, Plan, State, Step
-from pipelines.graph.result import Outcome, Result
+from pipelines.graph.result import Ending, Result
 from pipelines.run.schedule import Limits, Schedule, default_limits
 
 
@@ -14,7 +14,7 @@ def started(schedule: Schedule) -> list[str]:
 
 
 def completed(name: str) -> Result:
-    return Result(name, Outcome.COMPLETED)
+    return Result(name, Ending.COMPLETED)
 
 
 def test_no_more_than_the_jobs_run_at_once() -> None:
@@ -59,7 +59,7 @@ def test_unchanged_stages_need_no_room() -> None:
     )
     schedule = Schedule(Plan(steps), Limits(1, {}))
     assert set(started(schedule)) == {"busy", "made"}
-    schedule.end(Result("made", Outcome.CACHED))
+    schedule.end(Result("made", Ending.CACHED))
     assert started(schedule) == ["below"]
 
 

@@ -24,7 +24,7 @@ def object_of(root: Path, out: str, name: str = "", revision_name: str = WORKSPA
     found = revision.owner(out)
     assert found is not None
     md5 = found[0].outs[out]
-    return objects.place(objects.files(revision, found[0], out)[name] if name else md5)
+    return objects.path_of(objects.files(revision, found[0], out)[name] if name else md5)
 
 
 @pytest.fixture
