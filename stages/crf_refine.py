@@ -1,8 +1,9 @@
 """Dense CRF on score maps or label maps: final labels that follow the edges of the photograph.
 
 Writes <image_id>.png for every image of a split. Only the classes that the source shows take part.
-Complete but for crowd regions: there a pixel that no box of its class claims is 255.
-The boxes of validation images are not looked at: there every class may be anywhere.
+With `inside_boxes` every box has a CRF at its own scale, and no box that has its class in the
+source is left without it. Complete but for crowd regions: there a pixel that no box of its class
+claims is 255. The boxes of validation images are not looked at: there every class may be anywhere.
 The CRF: https://arxiv.org/abs/1210.5644.
 """
 
@@ -15,9 +16,16 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.ops.boxes import inside_own_boxes, outside_boxes, unknown_in_region, widened
+from models.ops.box_crf import BoxKernels, crf_in_boxes
+from models.ops.boxes import (
+    inside_own_boxes,
+    outside_boxes,
+    unknown_in_region,
+    widened,
+    with_emptied_boxes,
+)
 from models.ops.cells import cells_to_pixels
-from models.ops.crf import Kernels, allowed_only, dense_crf, label_probabilities
+from models.ops.crf import allowed_only, dense_crf, label_probabilities
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.memo import Outcome
@@ -29,7 +37,7 @@ from stages.io.score_maps import read_score_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params(Kernels):
+class Params(BoxKernels):
     """Numbers of this stage; params.yaml says what each is.
 
     # differs from the paper and from its public code: the kernels are IRN's, for all sources alike.
@@ -96,16 +104,19 @@ def _one_image(item: Item) -> Outcome:
     corners = [widened(box.corners, params.box_margin) for box in item.boxes]
     categories = [box.category for box in item.boxes]
     crowd = crowd_region(item.crowds, size)
-    allowed = np.ones(probabilities.shape, dtype=bool)
+    names = np.asarray(classes, dtype=np.uint8)
     if params.inside_boxes:
         # differs from the paper, whose CRF knows no boxes: a box holds all of its object, so a
         # class outside its own boxes is wrong for certain (as far as the boxes are right)
         allowed = inside_own_boxes(corners, categories, classes, size)
         allowed[:, crowd & outside_boxes(corners, size)] = True
         probabilities = allowed_only(probabilities, allowed, classes.index(0))
-    refined = dense_crf(probabilities, item.image.read(), params)
-    winner = np.where(allowed, refined, -1.0).argmax(axis=0)
-    labels = np.asarray(classes, dtype=np.uint8)[winner]
+        winner = crf_in_boxes(probabilities, allowed, item.image.read(), corners, params)
+        labels = np.where(outside_boxes(corners, size), np.uint8(0), names[winner])
+        source = names[np.where(allowed, probabilities, -1).argmax(axis=0)]
+        labels = with_emptied_boxes(labels, source, corners, categories)
+    else:
+        labels = names[dense_crf(probabilities, item.image.read(), params).argmax(axis=0)]
     labels = unknown_in_region(labels, crowd, corners, categories)
     return Outcome({f"{item.image.image_id}.png": encode_label_map(labels)})
 

@@ -81,6 +81,37 @@ def outside_boxes(boxes: Sequence[BoxTuple], size: tuple[int, int]) -> npt.NDArr
     return outside
 
 
+def with_emptied_boxes(
+    labels: npt.NDArray[np.uint8],
+    source: npt.NDArray[np.uint8],
+    boxes: Sequence[BoxTuple],
+    categories: Sequence[int],
+) -> npt.NDArray[np.uint8]:
+    """The labels with the source's pixels back in every box that lost all pixels of its class.
+
+    So no box that has its class in the source is without it here.
+
+    Args:
+        labels: [H, W] label values, made of `source`.
+        source: [H, W] label values.
+        boxes: the boxes of the image.
+        categories: one label value per box.
+
+    Returns:
+        uint8 [H, W], a new array.
+    """
+    labels = labels.copy()
+    while True:  # what is put back may be the last pixel of another box, but is never lost again
+        before = labels.copy()
+        for box, category in zip(boxes, categories, strict=True):
+            x0, y0, x1, y1 = pixel_box(box, (labels.shape[0], labels.shape[1]))
+            found = labels[y0:y1, x0:x1]
+            if not (found == category).any():
+                found[source[y0:y1, x0:x1] == category] = category
+        if np.array_equal(labels, before):
+            return labels
+
+
 def unknown_in_region(
     labels: npt.NDArray[np.uint8],
     region: npt.NDArray[np.bool_],

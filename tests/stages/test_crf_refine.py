@@ -39,6 +39,8 @@ def params(**changes: object) -> Params:
         "bilateral_xy": 50.0,
         "bilateral_rgb": 20.0,
         "bilateral_compat": 10.0,
+        "box_share": 0.25,
+        "least_side": 0,
         "label_confidence": 0.7,
         "inside_boxes": True,
         "box_margin": 0.0,
@@ -148,6 +150,17 @@ def test_a_margin_lets_a_class_out_of_a_tight_box(paths: dict[str, Any]) -> None
         assert (columns.min(), columns.max() + 1) == (15 - out, 34 + out)
 
 
+def test_no_box_loses_all_that_the_source_has_in_it(paths: dict[str, Any]) -> None:
+    for name in TRAIN:
+        labels = np.zeros(SIZE, np.uint8)
+        if name == "one":
+            labels[20, 24] = 1  # one pixel of a disc of 19 across: the CRF removes it
+        write_bytes(paths["source"] / f"{name}.png", encode_label_map(labels))
+    crf_refine(params(), **paths)
+    found = read_label_map(paths["out"] / "one.png")
+    assert list(zip(*np.nonzero(found), strict=True)) == [(20, 24)]
+
+
 @pytest.mark.parametrize("inside_boxes", [True, False])
 def test_a_class_stays_inside_its_own_boxes(paths: dict[str, Any], inside_boxes: bool) -> None:
     true = draw("two")[1]
@@ -157,8 +170,9 @@ def test_a_class_stays_inside_its_own_boxes(paths: dict[str, Any], inside_boxes:
         write_bytes(paths["source"] / f"{name}.png", encode_label_map(labels))
     crf_refine(params(inside_boxes=inside_boxes), **paths)
     found = read_label_map(paths["out"] / "two.png")
-    overstepping = (found == 2) & (true == 1)
-    assert overstepping.any() == (not inside_boxes)
+    outside = np.ones(SIZE, bool)
+    outside[14:35, 22:43] = False  # the box of class 2
+    assert (found[outside] == 2).any() == (not inside_boxes)
 
 
 def test_without_steps_a_complete_label_map_is_returned_unchanged(paths: dict[str, Any]) -> None:

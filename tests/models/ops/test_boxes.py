@@ -11,6 +11,7 @@ from models.ops.boxes import (
     smaller_on_top,
     unknown_in_region,
     widened,
+    with_emptied_boxes,
 )
 from tests.reference import boxes as reference
 from tests.reference.seeds import area, inside
@@ -112,3 +113,24 @@ def test_outside_is_where_no_box_is(seed):
 def test_a_margin_moves_every_side_by_a_share_of_the_width_or_height():
     assert widened((10, 10, 30, 20), 0.1) == pytest.approx((8, 9, 32, 21))
     assert widened((0.1, 0.7, 3.3, 4.9), 0) == (0.1, 0.7, 3.3, 4.9)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.integers(0, 2**16))
+def test_a_box_keeps_its_class_and_only_emptied_boxes_change(seed):
+    boxes, categories = random_boxes(seed)
+    generator = np.random.default_rng(seed)
+    # few pixels of each class, so that boxes are emptied, by one another too
+    source = generator.choice(np.array([0, 1, 4, 254], np.uint8), SIZE, p=[0.7, 0.1, 0.1, 0.1])
+    labels = generator.choice(np.array([0, 1, 4, 254], np.uint8), SIZE, p=[0.85, 0.05, 0.05, 0.05])
+    before = labels.copy()
+    found = with_emptied_boxes(labels, source, boxes, categories)
+    np.testing.assert_array_equal(labels, before)
+    np.testing.assert_array_equal(
+        found, reference.with_emptied_boxes(labels, source, boxes, categories)
+    )
+    for box, category in zip(boxes, categories, strict=True):
+        pixels = [at for at in np.ndindex(SIZE) if inside(box, *at)]
+        if any(source[at] == category for at in pixels):
+            assert any(found[at] == category for at in pixels)
+    assert ((found == labels) | (found == source)).all()

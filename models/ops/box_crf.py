@@ -1,0 +1,102 @@
+"""Dense CRF box by box, each at the scale of its object.
+
+One CRF over the image has one scale: kernels that clean up an object of 300 pixels wipe out one of
+20. Here the range of the bilateral kernel is bounded by the size of the box, small boxes are
+refined on an enlarged crop, and a pixel belongs to the smallest box that holds it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge, Gt
+
+from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
+from models.ops.crf import Kernels, dense_crf, normalized
+
+#: What a box's CRF sees around it, as a share of its width and height on each side.
+SURROUNDINGS = 0.25
+
+
+@dataclass(frozen=True)
+class BoxKernels(Kernels):
+    """The kernels and how they follow the size of a box; a stage checks the ranges.
+
+    Attributes:
+        box_share: bilateral_xy is at most this share of the side of a box (the root of its area).
+        least_side: pixels; a box whose longer side is shorter is enlarged to it. 0: none is.
+    """
+
+    box_share: Annotated[float, Gt(0)]
+    least_side: Annotated[int, Ge(0)]
+
+
+def crf_in_boxes(
+    probabilities: npt.NDArray[np.float32],
+    allowed: npt.NDArray[np.bool_],
+    image: npt.NDArray[np.uint8],
+    boxes: Sequence[BoxTuple],
+    kernels: BoxKernels,
+) -> npt.NDArray[np.int64]:
+    """The row that wins each pixel of the boxes.
+
+    Args:
+        probabilities: [C, H, W].
+        allowed: bool [C, H, W] which rows may win a pixel; at least one everywhere.
+        image: uint8 RGB [H, W, 3].
+        boxes: the boxes of the image.
+        kernels: see `BoxKernels`.
+
+    Returns:
+        [H, W] rows, 0 outside of all boxes: nothing is decided there.
+    """
+    size = image.shape[0], image.shape[1]
+    winner = np.zeros(size, dtype=np.int64)
+    for index in smaller_on_top(boxes):
+        x0, y0, x1, y1 = pixel_box(boxes[index], size)
+        down, across = _around(y0, y1, size[0]), _around(x0, x1, size[1])
+        rows = np.flatnonzero(allowed[:, down, across].any(axis=(1, 2)))
+        refined = _at_scale(
+            probabilities[rows, down, across],
+            np.ascontiguousarray(image[down, across]),
+            (y1 - y0, x1 - x0),
+            kernels,
+        )
+        refined[~allowed[rows, down, across]] = -1
+        won = rows[refined.argmax(axis=0)]
+        top, left = y0 - down.start, x0 - across.start
+        winner[y0:y1, x0:x1] = won[top : top + y1 - y0, left : left + x1 - x0]
+    return winner
+
+
+def _around(first: int, end: int, length: int) -> slice:
+    """A side of a box with its surroundings, within the image."""
+    margin = math.ceil(SURROUNDINGS * (end - first))
+    return slice(max(first - margin, 0), min(end + margin, length))
+
+
+def _at_scale(
+    probabilities: npt.NDArray[np.float32],
+    image: npt.NDArray[np.uint8],
+    sides: tuple[int, int],
+    kernels: BoxKernels,
+) -> npt.NDArray[np.float32]:
+    """The CRF on the crop of a box with these sides, enlarged where the box is small."""
+    height, width = image.shape[:2]
+    if kernels.iterations == 0:  # nothing that would need a scale
+        return normalized(probabilities)
+    scale = max(kernels.least_side / max(sides), 1.0)
+    shape = round(scale * width), round(scale * height)
+    reach = kernels.box_share * scale * math.sqrt(sides[0] * sides[1])
+    bounded = replace(kernels, bilateral_xy=min(kernels.bilateral_xy, reach))
+    refined = dense_crf(_resized(probabilities, shape), cv2.resize(image, shape), bounded)
+    return _resized(refined, (width, height))
+
+
+def _resized(maps: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Bilinear interpolation of [C, h, w] to (width, height); a copy where nothing changes."""
+    return np.stack([cv2.resize(np.ascontiguousarray(one), shape) for one in maps])

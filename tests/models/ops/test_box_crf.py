@@ -1,0 +1,105 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.ops import box_crf
+from models.ops.box_crf import SURROUNDINGS, BoxKernels, crf_in_boxes
+from models.ops.boxes import inside_own_boxes
+from models.ops.crf import dense_crf, label_probabilities
+from tests.reference.box_crf import crf_in_boxes as one_pixel_at_a_time
+
+KERNELS = BoxKernels(5, 3, 3, 50, 5, 10, box_share=100, least_side=0)
+
+
+def photograph(generator, size):
+    """Two colours with some noise."""
+    split = np.arange(size[1])[None, :, None] < size[1] // 2
+    return (np.where(split, 60, 170) + generator.integers(0, 25, (*size, 3))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pixel_is_decided_by_the_crf_of_the_smallest_box_that_holds_it(seed):
+    generator = np.random.default_rng(seed)
+    size = (14, 17)
+    image = photograph(generator, size)
+    corners = np.sort(generator.integers(0, (17, 14), (4, 2, 2)), axis=1)
+    boxes = [(int(x0), int(y0), int(x1) + 1, int(y1) + 1) for (x0, y0), (x1, y1) in corners]
+    categories = [1, 2, 1, 2]
+    allowed = inside_own_boxes(boxes, categories, [0, 1, 2], size)
+    probabilities = generator.random((3, *size)).astype(np.float32) * allowed + 1e-3
+
+    def crf(rows, columns):
+        crop = np.ix_(range(3), rows, columns)
+        here = allowed[crop].any(axis=(1, 2))
+        refined = np.zeros((3, len(rows), len(columns)))
+        part = np.ascontiguousarray(image[np.ix_(rows, columns)])
+        refined[here] = dense_crf(probabilities[crop][here], part, KERNELS)
+        return refined
+
+    expected = one_pixel_at_a_time(allowed, boxes, SURROUNDINGS, crf)
+    found = crf_in_boxes(probabilities, allowed, image, boxes, KERNELS)
+    np.testing.assert_array_equal(found, expected)
+
+
+def overlap(found, true):
+    return (found & true).sum() / (found | true).sum()
+
+
+def test_a_small_object_gains_where_a_crf_of_the_image_wears_it_away():
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[:60, :80]
+    true = np.hypot(rows - 30, columns - 40) < 4.5
+    image = np.where(true[..., None], [150, 90, 80], 110) + generator.normal(0, 20, (60, 80, 3))
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    labels = true & (generator.random((60, 80)) < 0.75)
+    boxes = [(36, 26, 45, 35)]
+    allowed = inside_own_boxes(boxes, [1], [0, 1], (60, 80))
+    start = label_probabilities(labels.astype(np.uint8), [0, 1], 0.7)
+    kernels = BoxKernels(10, 3, 3, 50, 5, 10, box_share=0.25, least_side=96)
+    whole = np.where(allowed, dense_crf(start, image, kernels), -1).argmax(axis=0) > 0
+    found = crf_in_boxes(start, allowed, image, boxes, kernels) > 0
+    assert overlap(whole, true) < 0.6 < overlap(labels, true) < 0.8 < overlap(found, true)
+
+
+def test_the_range_follows_the_size_of_the_box_and_small_boxes_are_enlarged(monkeypatch):
+    seen = []
+
+    def keep(probabilities, image, kernels):
+        seen.append((image.shape[:2], kernels.bilateral_xy))
+        return probabilities
+
+    monkeypatch.setattr(box_crf, "dense_crf", keep)
+    boxes = [(0, 0, 200, 200), (50, 50, 70, 90)]
+    kernels = replace(KERNELS, box_share=0.1, least_side=100)
+    image, start = np.zeros((200, 200, 3), np.uint8), np.ones((1, 200, 200), np.float32)
+    crf_in_boxes(start, start > 0, image, boxes, kernels)
+    assert seen[0] == ((200, 200), 20)
+    assert seen[1][0] == (150, 75)  # a quarter more on each side, 2.5 times as large
+    assert seen[1][1] == pytest.approx(0.1 * 2.5 * np.sqrt(20 * 40))
+
+
+def test_a_row_that_may_not_be_never_wins_and_nothing_is_decided_outside():
+    generator = np.random.default_rng(0)
+    image = photograph(generator, (30, 40))
+    boxes = [(3, 4, 20, 25), (15, 10, 35, 28)]
+    allowed = inside_own_boxes(boxes, [1, 2], [0, 1, 2], (30, 40))
+    start = np.full((3, 30, 40), 0.1, np.float32)
+    start[1:] = 0.9
+    found = crf_in_boxes(start, allowed, image, boxes, replace(KERNELS, least_side=50))
+    assert set(np.unique(found)) == {0, 1, 2}
+    rows, columns = np.mgrid[:30, :40]
+    assert allowed[found, rows, columns].all()
+    assert not crf_in_boxes(start, allowed, image, [], KERNELS).any()
+
+
+@pytest.mark.parametrize("least_side", [0, 90])
+def test_without_steps_the_most_probable_row_wins(least_side):
+    generator = np.random.default_rng(0)
+    boxes = [(3, 4, 20, 25), (15, 10, 35, 28)]
+    allowed = inside_own_boxes(boxes, [1, 2], [0, 1, 2], (30, 40))
+    start = (generator.random((3, 30, 40)) * allowed).astype(np.float32)
+    kernels = replace(KERNELS, iterations=0, least_side=least_side)
+    found = crf_in_boxes(start, allowed, photograph(generator, (30, 40)), boxes, kernels)
+    inside = allowed[1:].any(axis=0)
+    np.testing.assert_array_equal(found[inside], start.argmax(axis=0)[inside])
