@@ -79,9 +79,10 @@ def ladder_command(root: Path, arguments: argparse.Namespace) -> None:
 def show_command(root: Path, arguments: argparse.Namespace) -> None:
     """`show`: write the photograph and the stage's layers over it, side by side."""
     from pipelines.look.drawing import on_photograph, photograph
+    from pipelines.look.layers import read_catalogue
     from stages.io.pictures import encode_png
 
-    catalogue = _catalogue(root, arguments.rev)
+    catalogue = read_catalogue(root, arguments.rev)
     layers = _layers(catalogue, arguments.stage, arguments.layer)
     _check_image(catalogue, arguments.image)
     drawn = {layer.name: on_photograph(catalogue, layer, arguments.image) for layer in layers}
@@ -99,10 +100,11 @@ def show_command(root: Path, arguments: argparse.Namespace) -> None:
 def diff_command(root: Path, arguments: argparse.Namespace) -> None:
     """`diff`: what was changed, on stderr; how far each image is from what it was, as CSV."""
     from pipelines.look.compare import Comparison, worst_first
+    from pipelines.look.layers import read_catalogue
 
     if arguments.most is not None and arguments.most < 1:
         raise InputError(f"--most {arguments.most}: expected 1 or more")
-    first, second = (_catalogue(root, name) for name in (arguments.first, arguments.second))
+    first, second = (read_catalogue(root, name) for name in (arguments.first, arguments.second))
     for catalogue in (first, second):
         _check_stage(catalogue, arguments.stage)
     layer = _label_layer(second, arguments.stage, arguments.layer)
@@ -164,14 +166,6 @@ def _run_line(run: "Entry | None") -> str:
     changed = ", tracked files changed" if run.modified else ""
     began = run.began[:19].replace("T", " ")
     return f"{run.ending} {began} UTC in {run.seconds:.1f} s, {code}{changed}"
-
-
-def _catalogue(root: Path, name: str) -> "Catalogue":
-    from pipelines.graph.objects import Objects
-    from pipelines.graph.revisions import read_revision
-    from pipelines.look.layers import Catalogue
-
-    return Catalogue(Objects(root), read_revision(root, name))
 
 
 def _check_stage(catalogue: "Catalogue", stage: str) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipelines.graph.declared import declared_outputs
 from pipelines.graph.objects import MissingObject, Objects, file_md5
-from pipelines.graph.revisions import Record, Revision
+from pipelines.graph.revisions import WORKSPACE, Record, Revision, read_revision
 from stages.engine.errors import InputError
 from stages.io.data_set import Box, ImageFile, boxes_by_image, read_class_names
 from stages.io.declarations import Output
@@ -265,6 +265,11 @@ def _kinds(output: Output) -> dict[str, Kind]:
     types = {"": output.type} | (dict(folders) if isinstance(folders, Mapping) else {})
     known = {str(kind) for kind in Kind}
     return {str(name): Kind(kind) for name, kind in types.items() if str(kind) in known}
+
+
+def read_catalogue(root: Path, revision: str = WORKSPACE) -> Catalogue:
+    """The catalogue of a revision of the repository at `root`."""
+    return Catalogue(Objects(root), read_revision(root, revision))
 
 
 @lru_cache(maxsize=16)

@@ -4,12 +4,8 @@ import argparse
 import csv
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.engine.errors import InputError
-
-if TYPE_CHECKING:
-    from pipelines.look.layers import Catalogue
 
 MEASURES = ("disagreement", "entropy", "unfilled")
 VERDICTS = ("good", "bad", "to-correct")
@@ -48,12 +44,13 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def rank_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review rank`: a CSV on stdout."""
+    from pipelines.look.layers import read_catalogue
     from pipelines.review.doubt import worst_first
 
     if arguments.most is not None and arguments.most < 1:
         raise InputError(f"review rank: --most {arguments.most}; expected 1 or more")
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    doubts = worst_first(_catalogue(root, arguments.rev), arguments.by)
+    doubts = worst_first(read_catalogue(root, arguments.rev), arguments.by)
     rows.writerow(["image_id", *MEASURES])
     for one in doubts[: arguments.most]:
         values = [getattr(one, measure) for measure in MEASURES]
@@ -65,11 +62,12 @@ def rank_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def mark_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review mark`: of the final labels in the workspace."""
+    from pipelines.look.layers import read_catalogue
     from pipelines.review.corrections import check_known
     from pipelines.review.doubt import final_layer
     from pipelines.review.marks import Marks, Verdict
 
-    layer = final_layer(_catalogue(root))
+    layer = final_layer(read_catalogue(root))
     check_known(arguments.image, layer.files, f"layer {layer.name!r}")
     verdict = None if arguments.mark == "none" else Verdict(arguments.mark)
     Marks(root).set(arguments.image, verdict, layer.files[arguments.image][1])
@@ -77,6 +75,7 @@ def mark_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def export_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review export`: a folder of images, or the marks as a CSV."""
+    from pipelines.look.layers import read_catalogue
     from pipelines.review.doubt import final_layer
     from pipelines.review.exchange import export_folder
     from pipelines.review.marks import Marks
@@ -88,7 +87,7 @@ def export_command(root: Path, arguments: argparse.Namespace) -> None:
         return
     if not arguments.folder or not (arguments.image or arguments.marked):
         raise InputError("review export: expected FOLDER and IMAGE..., or FOLDER --marked MARK")
-    catalogue = _catalogue(root, arguments.rev)
+    catalogue = read_catalogue(root, arguments.rev)
     final = final_layer(catalogue)
     layer = catalogue.layer(arguments.layer) if arguments.layer else final
     images = dict.fromkeys(arguments.image)
@@ -113,10 +112,11 @@ def export_command(root: Path, arguments: argparse.Namespace) -> None:
 
 def import_command(root: Path, arguments: argparse.Namespace) -> None:
     """`review import`: corrections, and what to run next."""
+    from pipelines.look.layers import read_catalogue
     from pipelines.review.corrections import command_that_applies
     from pipelines.review.exchange import import_folder
 
-    corrections = import_folder(root, _catalogue(root), arguments.folder, wait=arguments.wait)
+    corrections = import_folder(root, read_catalogue(root), arguments.folder, wait=arguments.wait)
     for one in corrections:
         print(f"{one.path}: {one.pixels} pixels changed ({one.share:.2f} %)")
     if corrections:
@@ -132,11 +132,3 @@ def remove_command(root: Path, arguments: argparse.Namespace) -> None:
     images = list(dict.fromkeys(arguments.image))
     remove_corrections(root, images, wait=arguments.wait)
     print(f"{len(images)} corrections removed; now: {command_that_applies(root)}")
-
-
-def _catalogue(root: Path, revision: str = "workspace") -> "Catalogue":
-    from pipelines.graph.objects import Objects
-    from pipelines.graph.revisions import read_revision
-    from pipelines.look.layers import Catalogue
-
-    return Catalogue(Objects(root), read_revision(root, revision))
