@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from models.a2gnn.seeds import box_seeds
@@ -52,7 +53,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def params(**changes: object) -> Params:
     numbers = {"threshold": 0.3, "confident_fraction": 0.4, "confident_rule": "agreement"}
-    numbers["inside_background"] = 0.0
+    numbers |= {"inside_background": 0.0, "trust": -1.0}
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
 
@@ -149,5 +150,42 @@ def test_a_map_of_another_size_is_refused(paths: dict[str, Any]) -> None:
 
 def test_missing_activations_are_named(paths: dict[str, Any]) -> None:
     (paths["cams"] / "one.npz").unlink()
-    with pytest.raises(InputError, match=r"one\.npz: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"one\.npz: no such score map"):
         seeds_fuse(params(), **paths)
+
+
+def test_activations_beside_the_object_are_left_out_and_counted(
+    paths: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = np.zeros((2, 10, 12), np.float16)
+    scores[0, 8:, :] = 1  # of category 1, in no box of it; that of 2 is where its disc is
+    scores[1, 5:7, 7:9] = 1
+    content = encode_score_map(ScoreMap(scores, np.array([1, 2]), SIZE, 4))
+    write_bytes(paths["cams"] / "two.npz", content)
+    content = encode_score_map(ScoreMap(scores[:1], np.array([1]), SIZE, 4))
+    write_bytes(paths["cams"] / "one.npz", content)
+    seeds_fuse(params(trust=0.1, inside_background=0.3), **paths)
+    grabcut = read_label_map(paths["grabcut"] / "two.png")
+    first, second = (box.corners for box in paths["data"].boxes()["two"])
+    confident = read(paths, "confident", "two")
+    ours = filled_boxes([first], [1], SIZE) == 1
+    np.testing.assert_array_equal(confident[ours], grabcut[ours])
+    theirs = filled_boxes([second], [1], SIZE) == 1
+    assert 0 < (confident[theirs] == 2).sum() < 0.5 * (grabcut[theirs] == 2).sum()
+    assert set(np.unique(read(paths, "cam", "two"))) == {0, 1, 2}
+    trust = pd.read_parquet(paths["out"] / "trust.parquet").set_index(["image_id", "category"])
+    assert (trust["trust"] < 0.1).tolist() == [True, True, False]
+    assert trust["class_trust"].nunique() == 2
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
+    counts = ("classes", "classes_too_weak", "maps", "maps_too_weak")
+    assert [metrics[name] for name in counts] == [2, 1, 3, 2]
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "seeds_fuse: activations of 1 of 2 classes are too weak to use"
+
+
+def test_without_any_trust_the_seeds_are_those_of_grabcut(paths: dict[str, Any]) -> None:
+    seeds_fuse(params(trust=1.0, inside_background=0.3), **paths)
+    for name in ("one", "two", "empty"):
+        grabcut = read_label_map(paths["grabcut"] / f"{name}.png")
+        for folder in ("fused", "confident"):
+            np.testing.assert_array_equal(read(paths, folder, name), grabcut)
