@@ -22,7 +22,7 @@ import numpy.typing as npt
 def activation_share(
     activations: npt.NDArray[np.float32], own: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """s and a of one map: the shares of its activation and of its area that are the object's.
+    """The s and a of one map: shares of its activation and of its area that are the object's.
 
     Args:
         activations: [H, W], at least 0; where all are 0 the share is 0: nothing is known.
