@@ -153,10 +153,10 @@ def _measure_trust(
             rows.append((name, label))
             shares.append(activation_share(activations, allowed & (labels == label)))
     table = pd.DataFrame(rows, columns=["image_id", "category"])
-    classes, maps = map_trust(
-        table["category"].tolist(), [share for share, _ in shares], [area for _, area in shares]
+    of_class, of_map = map_trust(
+        [label for _, label in rows], [share for share, _ in shares], [area for _, area in shares]
     )
-    return table.assign(class_trust=table["category"].map(classes), trust=maps)
+    return table.assign(class_trust=[of_class[label] for _, label in rows], trust=of_map)
 
 
 def _one_image(item: Item) -> Outcome:
