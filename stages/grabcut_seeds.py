@@ -4,13 +4,16 @@ Writes for every training image
     labels/<image_id>.png  the box's category where GrabCut sees its object, 0 elsewhere;
     filled/<image_id>.png  every box filled: what boxes say without any look at the image.
 Where boxes overlap, the smaller one is on top: its object in labels, all of it in filled. In crowd
-regions what would be 0 is 255.
+regions what would be 0 is 255. And instances.parquet: the boxes, each with what GrabCut made of it
+alone, all of the box where it kept all or failed; score is 1 where it told object from background.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pandas as pd
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -22,7 +25,8 @@ from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.io.crowds import crowd_region
 from stages.io.data_set import Box, Crowd, Dataset, ImageFile
-from stages.io.label_maps import encode_label_map
+from stages.io.label_maps import encode_label_map, encode_rle
+from stages.io.tables import INSTANCES, write_table
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -56,18 +60,48 @@ def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
     Args:
         params: see `Params`.
         data: the data set.
-        out: gets labels/, filled/ and metrics.json.
+        out: gets labels/, filled/, instances.parquet and metrics.json.
     """
-    boxes, crowds = data.boxes(), data.crowds()
+    numbered, crowds = data.numbered_boxes(), data.crowds()
     items = {
         image.image_id: Item(
-            image, boxes.get(image.image_id, ()), crowds.get(image.image_id, ()), params
+            image,
+            tuple(box for _, box in numbered.get(image.image_id, ())),
+            crowds.get(image.image_id, ()),
+            params,
         )
         for image in data.images("train")
     }
     stats = map_images(_one_image, items, out, stage="grabcut_seeds")
-    total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
+    rows = [
+        row
+        for image_id, each in zip(items, stats, strict=True)
+        for row in _rows(image_id, numbered.get(image_id, ()), each["masks"])
+    ]
+    write_table(
+        out / "instances.parquet", pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES
+    )
+    total = {name: int(sum(each["counts"][name] for each in stats)) for name in stats[0]["counts"]}
     write_json(out / "metrics.json", {"images": len(items), **total})
+
+
+def _rows(
+    image_id: str, numbered: Sequence[tuple[int, Box]], masks: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "image_id": image_id,
+            "instance_id": number,
+            "category": box.category,
+            "x0": box.x0,
+            "y0": box.y0,
+            "x1": box.x1,
+            "y1": box.y1,
+            "is_crowd": False,
+            **mask,
+        }
+        for (number, box), mask in zip(numbered, masks, strict=True)
+    ]
 
 
 def _one_image(item: Item) -> Outcome:
@@ -88,13 +122,22 @@ def _one_image(item: Item) -> Outcome:
         for folder, found in labels.items()
     }
     kinds = [cut.kind for cut in cuts]
-    stats = {
+    masks = [
+        {
+            "area": float(cut.mask.sum()),
+            "mask": encode_rle(cut.mask),
+            "score": float(cut.kind == "cut"),
+        }
+        for cut in cuts
+    ]
+    counts = {
         "boxes": len(boxes),
         "boxes_kept_full": kinds.count("full"),
         "boxes_filled_after_small_cut": kinds.count("small"),
         "boxes_filled_after_failed_cut": kinds.count("failed"),
     }
-    return Outcome({name: encode_label_map(content) for name, content in files.items()}, stats)
+    contents = {name: encode_label_map(content) for name, content in files.items()}
+    return Outcome(contents, {"counts": counts, "masks": masks})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from stages.engine.closure import stage_libraries, stage_modules
 from stages.engine.errors import InputError
@@ -38,11 +39,12 @@ class Outcome:
 
     Attributes:
         files: content by path relative to the stage's output folder.
-        stats: numbers to count, averaged or summed by the stage.
+        stats: numbers to count, averaged or summed by the stage; or what it gathers into one
+            table, as values of JSON.
     """
 
     files: Mapping[str, bytes]
-    stats: Mapping[str, float] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict)
 
 
 def code_digest(stage: str) -> str:

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -79,7 +79,7 @@ def map_images(
     *,
     stage: str,
     workers: int | None = None,
-) -> list[Mapping[str, float]]:
+) -> list[Mapping[str, Any]]:
     """Apply `function` to every item and write the files it returns below `out`.
 
     Results do not depend on the number of workers. Outcomes are kept in the memo store, so what a
@@ -190,7 +190,7 @@ def _on_dask(
     out: Path,
     name: str,
     done: int,
-) -> list[Mapping[str, float]]:
+) -> list[Mapping[str, Any]]:
     """The stats of every item, computed by the workers of a Dask cluster.
 
     Files are written here: a worker outlives this process and must not write into `out` then.
@@ -206,7 +206,7 @@ def _on_dask(
         client = Client(address, timeout="20s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without a certificate
         raise InputError(f"{DASK}: no Dask scheduler at {address}: {error}") from error
-    stats: dict[int, Mapping[str, float]] = {}
+    stats: dict[int, Mapping[str, Any]] = {}
     with client:
         futures = client.map(partial(_in_folder, Path.cwd(), step), items, pure=False)
         places = {future.key: index for index, future in enumerate(futures)}
@@ -225,7 +225,7 @@ def _in_folder(folder: Path, step: Callable[[WorkT], Outcome], item: WorkT) -> O
         return step(item)
 
 
-def _restore(out: Path, place: Path) -> Mapping[str, float] | None:
+def _restore(out: Path, place: Path) -> Mapping[str, Any] | None:
     """Write what is kept at `place` and return its stats; None when nothing is."""
     outcome = read_outcome(place)
     if outcome is None:
@@ -236,7 +236,7 @@ def _restore(out: Path, place: Path) -> Mapping[str, float] | None:
 
 def _compute_and_write(
     function: Callable[[ItemT], Outcome], memo: Memo, out: Path, work: Work[ItemT]
-) -> Mapping[str, float]:
+) -> Mapping[str, Any]:
     outcome = _compute(function, memo, work)
     _write(outcome, out)
     return outcome.stats

@@ -110,17 +110,19 @@ def train(
     precision: Precision,
     checkpoint: Checkpoint,
     power: float = 0.9,
+    is_last: bool = True,
 ) -> Curve:
     """Run `models.fit.fit` to its end, from the checkpoint if there is one; a line per epoch.
 
-    The network is trained in place and comes back on the CPU in eval mode. Arguments as `fit`.
+    The network is trained in place and comes back on the CPU in eval mode. Arguments as `fit`;
+    `is_last` is false where the stage trains once more after this.
 
     Returns:
         One row per epoch: "epoch", "loss" and the mean of each term.
 
     Raises:
         InputError: a loss became nan or infinite.
-        SystemExit: in all of several processes but the first, at the end.
+        SystemExit: in all of several processes but the first, at the end of the last training.
     """
     set_training_threads()
     arithmetic = arithmetic_of(precision)
@@ -155,7 +157,7 @@ def train(
             tell(f"{checkpoint.stage}: epoch {epoch.number}/{epochs} {terms}")
     except NonFiniteLossError as error:
         raise InputError(f"{error}; a lower learning_rate may help") from error
-    if not fabric.is_global_zero:
+    if is_last and not fabric.is_global_zero:
         raise SystemExit  # one process writes the weights
     network.to("cpu").eval()
     return curve
