@@ -1,12 +1,12 @@
-"""Class activation maps and GrabCut fused to seeds, and the confident ones (A2GNN eq. 1, 4, 5).
+"""Activations and what boxes tell fused to seeds, and the confident ones (A2GNN eq. 1, 4, 5).
 
 Writes for every training image
     cam/<image_id>.png        M_I: the class of the highest activation, complete, in crowds too;
     fused/<image_id>.png      M_F: both sources in agreement, 255 elsewhere (eq. 4);
     confident/<image_id>.png  M_g: what of M_F is confident, 255 elsewhere (eq. 5);
 and trust.parquet, how far the activations of each class may speak, in all and in each image
-(models/a2gnn/trust.py). Where they may not, they neither make nor confirm a seed, and what GrabCut
-says stands alone.
+(models/a2gnn/trust.py). Where they may not, they neither make nor confirm a seed, and what the
+boxes tell stands alone.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class Params:
         confident_fraction: of each class, the share of its pixels that are confident.
         confident_rule: "agreement" asks objects for M_F = M'_I; "printed" is eq. 5 to the letter,
             which keeps all of M_F (models/a2gnn/seeds.py says why).
-        inside_background: inside the boxes, what GrabCut takes for background is background where
+        inside_background: inside the boxes, what `cuts` takes for background is background where
             no activation reaches this; 0 leaves it unknown (eq. 2).
         trust: the activations of a class are left out of an image where they deserve less:
             1 is all of it on the object, 0 no more than chance. -1 uses all (paper).
@@ -72,27 +72,27 @@ class Item:
     size: tuple[int, int]
     boxes: tuple[Box, ...]
     cams: Path
-    grabcut: Path
+    cuts: Path
     weak: tuple[int, ...]
     params: Params
 
 
-def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Path) -> None:
+def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path) -> None:
     """Fuse the seeds of the training images.
 
     Args:
         params: see `Params`.
         data: the data set.
         cams: folder of <image_id>.npz, activations in [0, 1] of the tagged classes.
-        grabcut: folder of <image_id>.png, GrabCut's labels with its background inside the boxes;
-            what is 255 there (crowds) is no seed.
+        cuts: folder of <image_id>.png, the labels of what was cut out of the boxes, 0 what was
+            not, outside of them and inside; what is 255 there (in doubt, crowds) is no seed.
         out: gets cam/, fused/, confident/, trust.parquet and metrics.json.
 
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
     boxes, images = data.boxes(), data.images("train")
-    trust = _measure_trust(images, boxes, cams, grabcut)
+    trust = _measure_trust(images, boxes, cams, cuts)
     weak = trust[trust["trust"] < params.trust].groupby("image_id")["category"].agg(tuple)
     items = {
         image.image_id: Item(
@@ -100,7 +100,7 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Pa
             image.size,
             boxes.get(image.image_id, ()),
             cams / f"{image.image_id}.npz",
-            grabcut / f"{image.image_id}.png",
+            cuts / f"{image.image_id}.png",
             weak.get(image.image_id, ()),
             params,
         )
@@ -134,15 +134,15 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Pa
 
 
 def _measure_trust(
-    images: Sequence[ImageFile], boxes: Mapping[str, tuple[Box, ...]], cams: Path, grabcut: Path
+    images: Sequence[ImageFile], boxes: Mapping[str, tuple[Box, ...]], cams: Path, cuts: Path
 ) -> pd.DataFrame:
-    """The table `TRUST` of all maps: each by what of it is on GrabCut's objects."""
+    """The table `TRUST` of all maps: each by what of it is on what was cut out."""
     rows: list[tuple[str, int]] = []
     shares: list[tuple[float, float]] = []
     for image in counted(images, "seeds_fuse", "images weighed"):
         name, size = image.image_id, image.size
         found = read_score_map(cams / f"{name}.npz", size)
-        labels = read_label_map(grabcut / f"{name}.png", size)
+        labels = read_label_map(cuts / f"{name}.png", size)
         scores = cells_to_pixels(found.scores, size, found.stride)
         classes = [int(label) for label in found.classes]
         own = boxes.get(name, ())
@@ -161,7 +161,7 @@ def _measure_trust(
 
 def _one_image(item: Item) -> Outcome:
     cams = read_score_map(item.cams, item.size)
-    labels = read_label_map(item.grabcut, item.size)
+    labels = read_label_map(item.cuts, item.size)
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
     classes = [int(label) for label in cams.classes]

@@ -1,7 +1,7 @@
 """How far a class activation map may speak, told without ground truth.
 
-A map that knows its object has its activation on it. What is known of the object is GrabCut's cut
-inside the boxes of the class; chance is an even map, whose share there is that of the area. With
+A map that knows its object has its activation on it. What is known of the object is what was cut
+out of the boxes of the class; chance is an even map, whose share there is that of the area. With
 the share s of a map's activation on the cuts and their share a of the image, s - a is what the map
 knows, 1 - a what it could know, and the ratio of the two (as in Cohen's kappa) is 1 where all
 activation is on the object, 0 at chance, negative below. One map is one sample, and where the

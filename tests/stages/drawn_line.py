@@ -133,7 +133,7 @@ class DrawnLine:
                 seeds_fuse,
                 data=data,
                 cams=out / "classifier_infer/maps",
-                grabcut=out / "grabcut_seeds/labels",
+                cuts=out / "grabcut_seeds/labels",
             ),
             stage(graph_build, data=data, weights=self.root / "affinity.pt"),
             stage(
