@@ -33,7 +33,7 @@ class Line:
         return parse_section(params_type, self.sections[name] | changes, f"params.yaml: {name}")
 
     def train(self, data: Dataset, out: Path) -> None:
-        """Everything from the boxes of `data` to the probabilities that the CRF gets, below `out`."""
+        """Everything from the boxes of `data` to the averaged probabilities, below `out`."""
         classifier = self.made / "classifier_train/weights.pt"
         cuts = out / "grabcut/instances.parquet"
         grabcut_seeds(self.params(grabcut_seeds), data, cuts.parent)

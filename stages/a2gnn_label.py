@@ -1,4 +1,6 @@
-"""A graph network per image, trained on its confident seeds, labels the image (A2GNN eq. 16-28).
+"""A graph network per image, trained on its confident seeds, labels the image.
+
+A2GNN eq. 16-28 (https://arxiv.org/abs/2106.04054).
 
 Writes maps/<id>.npz, the probabilities of the classes present on the graph's grid, and
 labels/<id>.png, the most probable class of each pixel, 255 where only a crowd claims it. Each image
@@ -15,7 +17,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.a2gnn.network import Settings, label_image
+from models.a2gnn.network import Problem, Settings, label_image
 from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.colours import cell_colours
@@ -33,13 +35,7 @@ from stages.io.score_maps import ScoreMap, encode_score_map
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params(Settings):
-    """Section a2gnn_label of params.yaml.
-
-    Attributes:
-        seed: of every image's network.
-        inside_boxes: in labels/, keep every class inside its own boxes.
-        box_margin: widens the boxes for this on each side, as a share of their width or height.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0)]
     inside_boxes: bool
@@ -112,9 +108,9 @@ def _one_image(item: Item) -> Outcome:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
     colours = cell_colours(image, graph.stride)[0].flatten(1).t().numpy()
-    corners = [box.corners for box in item.boxes]
+    boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
-    labelled = label_image(
+    problem = Problem(
         features=graph.features,
         edges=graph.edges,
         offsets=graph.offsets,
@@ -122,19 +118,19 @@ def _one_image(item: Item) -> Outcome:
         stride=graph.stride,
         seeds=seeds,
         colours=colours,
-        boxes=corners,
+        boxes=boxes,
         categories=categories,
         settings=item.params,
-        generator=torch.Generator().manual_seed(_seed_of(item)),
     )
+    labelled = label_image(problem, torch.Generator().manual_seed(_seed_of(item)))
     scores = cells_to_pixels(labelled.probabilities, size, graph.stride)
-    around = [widened(box, item.params.box_margin) for box in corners]
+    corners = [widened(box, item.params.box_margin) for box in boxes]
     if item.params.inside_boxes:
         # differs from the paper, which labels by the network alone: a box holds all of its object,
         # so a class outside its own boxes is wrong for certain (as far as the boxes are right)
-        scores[~inside_own_boxes(around, categories, labelled.classes, size)] = -1
+        scores[~inside_own_boxes(corners, categories, labelled.classes, size)] = -1
     labels = np.array(labelled.classes, dtype=np.uint8)[scores.argmax(0)]
-    labels = unknown_in_region(labels, crowd_region(item.crowds, size), around, categories)
+    labels = unknown_in_region(labels, crowd_region(item.crowds, size), corners, categories)
     score_map = ScoreMap(
         labelled.probabilities.astype(np.float16),
         np.array(labelled.classes, dtype=np.int64),

@@ -274,7 +274,7 @@ def _batches(
     """So many batches; every box once before one comes again."""
     count, wanted = len(lessons.images), steps * params.batch
     orders = [torch.randperm(count, generator=generator) for _ in range(-(-wanted // count))]
-    for rows in torch.cat(orders)[:wanted].split(params.batch):
+    for rows in torch.split(torch.cat(orders)[:wanted], params.batch):
         draws = torch.rand(len(rows), 5, generator=generator)
         images = torch.stack(
             [

@@ -1,4 +1,4 @@
-"""GrabCut in every box: the labels that boxes give (A2GNN section 3).
+"""GrabCut in every box: the labels that boxes give (section 3).
 
 Writes for every training image
     labels/<image_id>.png  the box's category where GrabCut sees its object, 0 elsewhere;
@@ -6,6 +6,8 @@ Writes for every training image
 Where boxes overlap, the smaller one is on top: its object in labels, all of it in filled. In crowd
 regions what would be 0 is 255. And instances.parquet: the boxes, each with what GrabCut made of it
 alone, all of the box where it kept all or failed; score is 1 where it told object from background.
+
+A2GNN: https://arxiv.org/abs/2106.04054. GrabCut: https://doi.org/10.1145/1015706.1015720.
 """
 
 import dataclasses
@@ -31,13 +33,7 @@ from stages.io.tables import INSTANCES, write_table
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        seed: of GrabCut, the same for every box.
-        iterations: rounds of colour models and graph cut.
-        min_fraction: where GrabCut keeps less of a box than this, the whole box counts as object.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     iterations: Annotated[int, Field(gt=0)]
@@ -78,9 +74,7 @@ def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
         for image_id, each in zip(items, stats, strict=True)
         for row in _rows(image_id, numbered.get(image_id, ()), each["masks"])
     ]
-    write_table(
-        out / "instances.parquet", pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES
-    )
+    write_table(out / "instances.parquet", pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES)
     total = {name: int(sum(each["counts"][name] for each in stats)) for name in stats[0]["counts"]}
     write_json(out / "metrics.json", {"images": len(items), **total})
 
@@ -113,13 +107,15 @@ def _one_image(item: Item) -> Outcome:
         grabcut_box(image, box, params.iterations, params.min_fraction, params.seed, crowd)
         for box in boxes
     ]
-    labels = {
+    label_maps = {
         "labels": label_cuts([cut.mask for cut in cuts], boxes, categories, size),
         "filled": filled_boxes(boxes, categories, size),
     }
     files = {
-        f"{folder}/{item.image.image_id}.png": unknown_in_region(found, crowd, boxes, categories)
-        for folder, found in labels.items()
+        f"{folder}/{item.image.image_id}.png": encode_label_map(
+            unknown_in_region(labels, crowd, boxes, categories)
+        )
+        for folder, labels in label_maps.items()
     }
     kinds = [cut.kind for cut in cuts]
     masks = [
@@ -136,8 +132,7 @@ def _one_image(item: Item) -> Outcome:
         "boxes_filled_after_small_cut": kinds.count("small"),
         "boxes_filled_after_failed_cut": kinds.count("failed"),
     }
-    contents = {name: encode_label_map(content) for name, content in files.items()}
-    return Outcome(contents, {"counts": counts, "masks": masks})
+    return Outcome(files, {"counts": counts, "masks": masks})
 
 
 if __name__ == "__main__":

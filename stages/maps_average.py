@@ -33,15 +33,7 @@ from stages.io.tables import TRUST, read_rows
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        trust: from this on the activations of a class are trusted in an image.
-        weight: of the first source for classes that are; the second has the rest.
-        weak_weight: of the first source for the others.
-        inside_boxes: in labels/, keep every class inside its own boxes.
-        box_margin: widens the boxes for this on each side, as a share of their width or height.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     trust: Annotated[float, Field(ge=-1, le=1)]
     weight: Annotated[float, Field(ge=0, le=1)]
@@ -113,20 +105,18 @@ def _one_image(item: Item) -> Outcome:
     sources = [_probabilities(path, size) for path in (item.first, item.second)]
     classes = sorted({label for found in sources for label in found})
     empty = np.zeros(size, dtype=np.float32)
-    first, second = (
-        np.stack([found.get(label, empty) for label in classes]) for found in sources
-    )
+    first, second = (np.stack([found.get(label, empty) for label in classes]) for found in sources)
     weights = [
         params.weight if label in item.trusted else params.weak_weight for label in classes[1:]
     ]
     mean = weighted_mean(first, second, weights)
-    around = [widened(box.corners, params.box_margin) for box in item.boxes]
+    corners = [widened(box.corners, params.box_margin) for box in item.boxes]
     categories = [box.category for box in item.boxes]
     scores = mean.copy()
     if params.inside_boxes:
-        scores[~inside_own_boxes(around, categories, classes, size)] = -1
+        scores[~inside_own_boxes(corners, categories, classes, size)] = -1
     labels = np.array(classes, dtype=np.uint8)[scores.argmax(0)]
-    labels = unknown_in_region(labels, crowd_region(item.crowds, size), around, categories)
+    labels = unknown_in_region(labels, crowd_region(item.crowds, size), corners, categories)
     score_map = ScoreMap(mean.astype(np.float16), np.array(classes, dtype=np.int64), size, 1)
     return Outcome(
         files={

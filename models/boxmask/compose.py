@@ -1,7 +1,7 @@
 """The boxes of an image put together: class scores, labels, a mask per box, seeds.
 
 A box holds its object and nothing outside of it, so all that is known of a box is an array over its
-pixels; the more probable of two boxes that hold a pixel has it.
+pixels.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from models.ops.labels import UNKNOWN
 Mask = npt.NDArray[np.bool_]
 #: Of a box that is nowhere likely, or that others hide, so much is its object all the same.
 LEAST_SHARE = 0.1
+#: No probability counts as nearer to 0 or 1 when boxes are weighed.
+EDGE = 1e-3
 
 
 class Opinion(NamedTuple):
@@ -99,7 +101,10 @@ def class_scores(
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Scores of the background and of each class that has a box.
 
-    A class scores as its likeliest box does, the background what the likeliest class leaves.
+    A class scores as its likeliest box does, the background what the likeliest class leaves. Of
+    several boxes in which a pixel is likely that one claims it whose odds, divided by its area, are
+    highest: a small box says more about where its object is. Its class and the likeliest exchange
+    their scores.
 
     Args:
         opinions: of the boxes of the image.
@@ -110,10 +115,25 @@ def class_scores(
     """
     classes = np.array(sorted({0, *(opinion.category for opinion in opinions)}), dtype=np.int64)
     scores = np.zeros((len(classes), *size), dtype=np.float32)
+    claimant = np.zeros(size, dtype=np.int64)
+    strongest = np.full(size, -np.inf)
     for opinion in opinions:
-        own = scores[np.searchsorted(classes, opinion.category)][opinion.window.box_in_image()]
-        np.maximum(own, opinion.probability, out=own)
+        row = int(np.searchsorted(classes, opinion.category))
+        here = opinion.window.box_in_image()
+        np.maximum(scores[row][here], opinion.probability, out=scores[row][here])
+        chance = np.clip(opinion.probability, EDGE, 1 - EDGE)
+        claim = np.log(chance / (1 - chance)) - np.log(chance.size)
+        wins = (opinion.probability > 0.5) & (claim > strongest[here])
+        strongest[here][wins] = claim[wins]
+        claimant[here][wins] = row
     scores[0] = 1 - scores[1:].max(axis=0, initial=0)
+    likeliest_row = scores.argmax(axis=0)
+    rows, columns = np.nonzero((claimant > 0) & (claimant != likeliest_row))
+    given, taken = claimant[rows, columns], likeliest_row[rows, columns]
+    scores[given, rows, columns], scores[taken, rows, columns] = (
+        scores[taken, rows, columns],
+        scores[given, rows, columns],
+    )
     return scores / scores.sum(axis=0), classes
 
 
@@ -127,7 +147,7 @@ def label_boxes(
     Returns:
         uint8 [H, W].
     """
-    labels = classes[scores.argmax(axis=0)].astype(np.uint8)
+    labels: npt.NDArray[np.uint8] = classes[scores.argmax(axis=0)].astype(np.uint8)
     windows = [opinion.window for opinion in opinions]
     for index in smaller_on_top([window.inner for window in windows]):
         opinion = opinions[index]
@@ -163,9 +183,6 @@ def agreed_seeds(
         if own.any() and not is_object.any():
             is_object = own & likeliest(np.where(own, opinion.probability, 0), LEAST_SHARE)
         surely[here] |= is_object
-        not_object = (opinion.predicted <= 1 - sure) & ~(
-            opinion.cut if opinion.cut is not None else False
-        )
-        seeds[here][~not_object] = UNKNOWN
+        seeds[here][(opinion.predicted > 1 - sure) | told] = UNKNOWN
     seeds[surely] = labels[surely]
     return seeds

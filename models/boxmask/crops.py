@@ -1,6 +1,6 @@
 """The window around a box, cut out and laid back (numpy; sides scaled apart to a square)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -73,7 +73,7 @@ def lay_back(cells: Floats, window: Window) -> Floats:
     return np.asarray(resized(cells, window.shape), dtype=np.float32)
 
 
-def resized(values: npt.NDArray[np.generic], shape: tuple[int, int]) -> npt.NDArray[np.generic]:
+def resized(values: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Each side by its own factor to (rows, columns): means when shrunk, bilinear when enlarged."""
     rows, columns = shape
     smaller_rows = min(rows, values.shape[0])

@@ -68,10 +68,11 @@ def mixed(
         cut: bool [h, w], GrabCut's mask from the box alone; None where it told nothing.
     """
     second = _worth(again)
-    if cut is None:
-        return 0.5 * predicted + 0.5 * second
-    return 0.4 * predicted + 0.3 * second + 0.3 * _worth(cut)
+    mean = 0.5 * predicted + 0.5 * second
+    if cut is not None:
+        mean = 0.4 * predicted + 0.3 * second + 0.3 * _worth(cut)
+    return np.asarray(mean, dtype=np.float32)
 
 
 def _worth(mask: npt.NDArray[np.bool_]) -> Floats:
-    return np.where(mask, np.float32(SURE), np.float32(1 - SURE))
+    return np.asarray(np.where(mask, SURE, 1 - SURE), dtype=np.float32)

@@ -138,4 +138,5 @@ def predict_masks(network: nn.Module, images: Tensor, boxes: Tensor) -> Tensor:
     mirrored = torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], 1)
     seen = network(images, boxes).sigmoid()
     turned = network(images.flip(-1), mirrored).sigmoid().flip(-1)
-    return (seen + turned) / 2
+    mean: Tensor = (seen + turned) / 2
+    return mean

@@ -1,4 +1,7 @@
-"""GrabCut started from a box: which pixels of the box are the object (A2GNN section 3)."""
+"""GrabCut started from a box: which pixels of the box are the object (A2GNN section 3).
+
+Rother et al.: https://doi.org/10.1145/1015706.1015720.
+"""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple

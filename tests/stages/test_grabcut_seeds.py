@@ -10,7 +10,8 @@ from stages.engine import parallel
 from stages.engine.errors import InputError
 from stages.engine.memo import Memo
 from stages.grabcut_seeds import Params, grabcut_seeds
-from stages.io.label_maps import encode_rle, read_label_map
+from stages.io.label_maps import decode_rle, encode_rle, read_label_map
+from stages.io.tables import INSTANCES, read_rows
 from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, overlap, write_discs
 
 
@@ -83,6 +84,41 @@ def test_degenerate_cuts_are_counted(
     }
     one = read_label_map(paths["out"] / "labels" / "one.png")
     np.testing.assert_array_equal(one, np.ones(SIZE))
+
+
+def test_the_table_has_what_was_made_of_each_box_alone(
+    paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DISCS, "one", [(1, 20, 24, 60)])  # its box covers the image
+    write_discs(paths["data"].root)
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
+    given = [
+        row
+        for row in read_rows(paths["data"].table("instances"), INSTANCES)
+        if row["image_id"] != "held"
+    ]
+    found = read_rows(paths["out"] / "instances.parquet", INSTANCES)
+    same = ("image_id", "instance_id", "category", "x0", "y0", "x1", "y1", "is_crowd")
+    assert [[row[key] for key in same] for row in found] == [
+        [row[key] for key in same] for row in given
+    ]
+    masks = [decode_rle(row["mask"], *SIZE) for row in found]
+    assert [row["area"] for row in found] == [mask.sum() for mask in masks]
+    assert masks[0].all()  # nothing to learn from
+    true = draw("two")[1]
+    for category, mask in ((1, masks[1]), (2, masks[2])):
+        assert overlap(mask, true == category) > 0.9
+    assert [row["score"] for row in found] == [0, 1, 1]
+
+
+def test_a_run_that_finds_its_results_kept_writes_the_same_table(
+    paths: dict[str, Any], tmp_path: Path
+) -> None:
+    params = Params(seed=0, iterations=1, min_fraction=0.1)
+    grabcut_seeds(params, **paths)
+    grabcut_seeds(params, **(paths | {"out": tmp_path / "again"}))
+    for name in ("instances.parquet", "metrics.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (paths["out"] / name).read_bytes()
 
 
 def test_results_repeat_bit_for_bit(paths: dict[str, Any], tmp_path: Path) -> None:
