@@ -48,9 +48,8 @@ class Line:
         affinity_train(self.params(affinity_train), data, seeds, classifier, affinity)
         graph_build(self.params(graph_build), data, affinity / "weights.pt", out)
         a2gnn_label(self.params(a2gnn_label), data, out / "graphs", seeds, out / "a2gnn")
-        trust = out / "seeds/trust.parquet"
         average = self.params(maps_average)
-        maps_average(average, data, out / "a2gnn/maps", masks / "maps", trust, out / "average")
+        maps_average(average, data, out / "a2gnn/maps", masks / "maps", out / "average")
 
     def measure(self, data: Dataset, source: Path, out: Path, **changes: object) -> float:
         """The mIoU of the labels that the CRF makes of scores or labels, in percent.

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from stages.engine import parallel
@@ -13,7 +12,6 @@ from stages.engine.files import write_bytes
 from stages.engine.memo import Memo
 from stages.io.label_maps import read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map, read_score_map
-from stages.io.tables import TRUST, write_table
 from stages.maps_average import Params, maps_average
 from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, write_discs
 
@@ -29,7 +27,6 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("SEEDMASK_WORKERS", "1")
     monkeypatch.setattr(parallel, "Memo", partial(Memo, folder=tmp_path / "memo"))
     data = write_discs(tmp_path)
-    trust = []
     for name, discs in DISCS.items():
         classes = [0, *(disc[0] for disc in discs)]
         calm = np.zeros((len(classes), 10, 12))
@@ -38,43 +35,39 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         true = draw(name)[1]
         right = np.array([true == label for label in classes], np.float32)
         write_map(tmp_path / "second" / f"{name}.npz", right, classes, 1)
-        trust += [(name, label, 0.5, 0.5 if label == 1 else 0.0) for label in classes[1:]]
-    table = pd.DataFrame(trust, columns=TRUST.names)
-    write_table(tmp_path / "trust.parquet", table, TRUST)
     names = ("first", "second", "out")
-    folders = {name: tmp_path / name for name in names}
-    return folders | {"data": data, "trust": tmp_path / "trust.parquet"}
+    return {name: tmp_path / name for name in names} | {"data": data}
 
 
 def params(**changes: object) -> Params:
-    numbers = {"trust": 0.1, "weight": 0.75, "weak_weight": 0.25, "inside_boxes": True}
-    return Params(**(numbers | {"box_margin": 0} | changes))  # type: ignore[arg-type]
+    numbers = {"weight": 0.5, "inside_boxes": True, "box_margin": 0}
+    return Params(**(numbers | changes))  # type: ignore[arg-type]
 
 
 def labels(paths: dict[str, Any], name: str) -> np.ndarray:
     return read_label_map(paths["out"] / "labels" / f"{name}.png", SIZE)
 
 
-def test_the_first_source_decides_where_its_class_is_trusted(paths: dict[str, Any]) -> None:
-    maps_average(params(), **paths)
+@pytest.mark.parametrize("weight", [0.25, 0.75])
+def test_the_map_is_the_weighted_mean_and_the_heavier_source_labels(
+    paths: dict[str, Any], weight: float
+) -> None:
+    maps_average(params(weight=weight), **paths)
     true = draw("two")[1]
-    np.testing.assert_array_equal(labels(paths, "two"), np.where(true == 1, 0, true))
+    np.testing.assert_array_equal(labels(paths, "two"), true if weight < 0.5 else 0 * true)
     found = read_score_map(paths["out"] / "maps" / "two.npz", SIZE)
     assert found.classes.tolist() == [0, 1, 2]
-    middle = [found.scores[row][true == row].mean() for row in (1, 2)]
-    assert middle == pytest.approx([0.25, 0.75], abs=1e-3)
-    np.testing.assert_allclose(found.scores.sum(0), 1, atol=2e-3)
+    expected = [(true == label) * (1 - weight) + (label == 0) * weight for label in range(3)]
+    np.testing.assert_allclose(found.scores, expected, atol=1e-3)
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     share = np.mean([(draw(name)[1] > 0).mean() for name in ("one", "two", "empty")])
-    assert metrics["pixels_in_dispute"] == pytest.approx(share, abs=1e-4)
-    assert metrics["mean_weight"] == pytest.approx(np.mean([0.75, 0.5, 0.75]), abs=1e-4)
+    assert metrics["mean_dispute"] == pytest.approx(share, abs=1e-4)
 
 
 def test_a_class_that_one_source_lacks_is_nowhere_in_it(paths: dict[str, Any]) -> None:
     write_map(paths["first"] / "two.npz", np.ones((1, 10, 12)), [0], 4)
-    maps_average(params(), **paths)
-    true = draw("two")[1]
-    np.testing.assert_array_equal(labels(paths, "two"), np.where(true == 1, 0, true))
+    maps_average(params(weight=0.25), **paths)
+    np.testing.assert_array_equal(labels(paths, "two"), draw("two")[1])
 
 
 def test_labels_keep_to_their_boxes_and_leave_crowds_unknown(paths: dict[str, Any]) -> None:
@@ -82,7 +75,7 @@ def test_labels_keep_to_their_boxes_and_leave_crowds_unknown(paths: dict[str, An
     everywhere[2] = 1
     write_map(paths["second"] / "two.npz", everywhere, [0, 1, 2], 1)
     region = add_crowd(paths["data"].table("instances"), "two", (0, 30, 12, 40))
-    maps_average(params(weight=0.0, weak_weight=0.0), **paths)
+    maps_average(params(weight=0.0), **paths)
     found = labels(paths, "two")
     assert (found[14:35, 22:43] == 2).all()
     assert (found[region] == 255).all()
