@@ -93,7 +93,7 @@ def measure_kind(line: Line, kind: str, margins: list[float], seed: int, out: Pa
     found = {}
     for way, margin in [*ways.items(), ("free", None)]:
         place: dict[str, object] = {"inside_boxes": margin is not None, "box_margin": margin or 0}
-        maps, folder = out / "a2gnn/maps", out / way.replace(" ", "_")
+        maps, folder = out / "average/maps", out / way.replace(" ", "_")
         # without a step of the CRF its labels are those of the probabilities
         found[way] = line.measure(data, maps, folder / "plain", iterations=0, **place)
         found[f"{way}, CRF"] = line.measure(data, maps, folder / "crf", **place)

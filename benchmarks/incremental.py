@@ -23,18 +23,20 @@ from rich.table import Table
 from benchmarks.kill_stages import copy_repository, durations, pipelines
 from tests.training_set import TrainingSet
 
-TARGET = "crf_refine@a2gnn"
+TARGET = "crf_refine@average"
 MEASURED = ("a2gnn_label", TARGET)
 #: Those on the way to TARGET that treat images one by one.
 STAGES = (
     "classifier_infer",
     "grabcut_seeds",
+    "boxmask_infer",
     "seeds_fuse",
     "graph_build",
     "a2gnn_label",
+    "maps_average",
     "crf_refine",
 )
-NETWORKS = ("classifier_train", "affinity_train")
+NETWORKS = ("classifier_train", "boxmask_train", "affinity_train")
 OWN = (
     "dataset.root=data/raw/mine",
     "scenes.val_images=2",

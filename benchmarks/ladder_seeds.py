@@ -29,6 +29,7 @@ SOURCES = {
     "confident": "seeds_fuse/confident",
     "walk": "walk_label/maps",
     "a2gnn": "a2gnn_label/maps",
+    "average": "maps_average/maps",
 }
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 from stages.a2gnn_label import a2gnn_label
 from stages.affinity_train import affinity_train
+from stages.boxmask_infer import boxmask_infer
+from stages.boxmask_train import boxmask_train
 from stages.crf_refine import crf_refine
 from stages.engine.command import parse_section, read_params_file
 from stages.grabcut_seeds import grabcut_seeds
 from stages.graph_build import graph_build
 from stages.io.data_set import Dataset
 from stages.labels_eval import labels_eval
+from stages.maps_average import maps_average
 from stages.seeds_fuse import seeds_fuse
 
 
@@ -30,17 +33,23 @@ class Line:
         return parse_section(params_type, self.sections[name] | changes, f"params.yaml: {name}")
 
     def train(self, data: Dataset, out: Path) -> None:
-        """Everything from the boxes of `data` to the probabilities of A2GNN, below `out`."""
+        """Everything from the boxes of `data` to the averaged probabilities, below `out`."""
         classifier = self.made / "classifier_train/weights.pt"
-        grabcut_seeds(self.params(grabcut_seeds), data, out / "grabcut")
+        cuts = out / "grabcut/instances.parquet"
+        grabcut_seeds(self.params(grabcut_seeds), data, cuts.parent)
+        masks = out / "boxmask"
+        boxmask_train(self.params(boxmask_train), data, cuts, classifier, masks)
+        boxmask_infer(self.params(boxmask_infer), data, cuts, masks / "networks", masks)
         cams = self.made / "classifier_infer/maps"
         fuse = self.params(seeds_fuse)
-        seeds_fuse(fuse, data, cams, out / "grabcut/labels", out / "seeds")
+        seeds_fuse(fuse, data, cams, masks / "seeds", out / "seeds")
         seeds = out / "seeds/confident"
         affinity = out / "affinity"
         affinity_train(self.params(affinity_train), data, seeds, classifier, affinity)
         graph_build(self.params(graph_build), data, affinity / "weights.pt", out)
         a2gnn_label(self.params(a2gnn_label), data, out / "graphs", seeds, out / "a2gnn")
+        average = self.params(maps_average)
+        maps_average(average, data, out / "a2gnn/maps", masks / "maps", out / "average")
 
     def measure(self, data: Dataset, source: Path, out: Path, **changes: object) -> float:
         """The mIoU of the labels that the CRF makes of scores or labels, in percent.

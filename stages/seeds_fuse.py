@@ -1,17 +1,22 @@
-"""Class activation maps and GrabCut fused to seeds, and the confident ones.
+"""Class activation maps and what was cut out of the boxes fused to seeds, and the confident ones.
 
 A2GNN eq. 1, 4, 5 (https://arxiv.org/abs/2106.04054).
 
 Writes for every training image
     cam/<image_id>.png        M_I: the class of the highest activation, complete, in crowds too;
     fused/<image_id>.png      M_F: both sources in agreement, 255 elsewhere (eq. 4);
-    confident/<image_id>.png  M_g: what of M_F is confident, 255 elsewhere (eq. 5).
+    confident/<image_id>.png  M_g: what of M_F is confident, 255 elsewhere (eq. 5);
+and trust.parquet, how far the activations of each class may speak, in all and in each image
+(models/a2gnn/trust.py). Where they may not, they neither make nor confirm a seed, and what the
+boxes tell stands alone.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -25,15 +30,18 @@ from models.a2gnn.seeds import (
     unseen_boxes,
     with_inner_background,
 )
-from models.ops.boxes import outside_boxes
+from models.a2gnn.trust import activation_share, map_trust
+from models.ops.boxes import inside_own_boxes, outside_boxes
 from models.ops.cells import cells_to_pixels
 from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.data_set import Box, Dataset
+from stages.engine.progress import counted
+from stages.io.data_set import Box, Dataset, ImageFile
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
+from stages.io.tables import TRUST, write_table
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -47,49 +55,57 @@ class Params:
     confident_fraction: Annotated[float, Field(gt=0, le=1)]
     confident_rule: Literal["agreement", "printed"]
     inside_background: Annotated[float, Field(ge=0, le=1)]
+    trust: Annotated[float, Field(ge=-1, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image, its boxes, and the two sources of its seeds."""
+    """One image, its boxes, the two sources of its seeds, and the classes of no trust."""
 
     image_id: str
     size: tuple[int, int]
     boxes: tuple[Box, ...]
     cams: Path
-    grabcut: Path
+    cuts: Path
+    weak: tuple[int, ...]
     params: Params
 
 
-def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Path) -> None:
+def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path) -> None:
     """Fuse the seeds of the training images.
 
     Args:
         params: see `Params`.
         data: the data set.
         cams: folder of <image_id>.npz, activations in [0, 1] of the tagged classes.
-        grabcut: folder of <image_id>.png, GrabCut's labels with its background inside the boxes;
-            what is 255 there (crowds) is no seed.
-        out: gets cam/, fused/, confident/ and metrics.json.
+        cuts: folder of <image_id>.png, the labels of what was cut out of the boxes, 0 what was
+            not, outside of them and inside; what is 255 there (in doubt, crowds) is no seed.
+        out: gets cam/, fused/, confident/, trust.parquet and metrics.json.
 
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
-    boxes = data.boxes()
+    boxes, images = data.boxes(), data.images("train")
+    trust = _measure_trust(images, boxes, cams, cuts)
+    weak = trust[trust["trust"] < params.trust].groupby("image_id")["category"].agg(tuple)
     items = {
         image.image_id: Item(
             image.image_id,
             image.size,
             boxes.get(image.image_id, ()),
             cams / f"{image.image_id}.npz",
-            grabcut / f"{image.image_id}.png",
+            cuts / f"{image.image_id}.png",
+            weak.get(image.image_id, ()),
             params,
         )
-        for image in data.images("train")
+        for image in images
     }
     stats = map_images(_one_image, items, out, stage="seeds_fuse")
     total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
     objects = max(total["box_pixels"], 1)
+    write_table(out / "trust.parquet", trust, TRUST)
+    classes = trust.drop_duplicates("category")
+    weak_classes = int((classes["class_trust"] < params.trust).sum())
     write_json(
         out / "metrics.json",
         {
@@ -98,17 +114,55 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Pa
             "boxes_without_their_class_in_cam": total["boxes_unseen"],
             "fused_share_of_box_pixels": round(total["fused_pixels"] / objects, 4),
             "confident_share_of_box_pixels": round(total["confident_pixels"] / objects, 4),
+            "classes": len(classes),
+            "classes_too_weak": weak_classes,
+            "maps": len(trust),
+            "maps_too_weak": sum(len(item.weak) for item in items.values()),
         },
     )
+    print(
+        f"seeds_fuse: activations of {weak_classes} of {len(classes)} classes are too weak to use"
+        if weak_classes
+        else f"seeds_fuse: activations of all {len(classes)} classes are used"
+    )
+
+
+def _measure_trust(
+    images: Sequence[ImageFile], boxes: Mapping[str, tuple[Box, ...]], cams: Path, cuts: Path
+) -> pd.DataFrame:
+    """The table `TRUST` of all maps: each by what of it is on what was cut out."""
+    rows: list[tuple[str, int]] = []
+    shares: list[tuple[float, float]] = []
+    for image in counted(images, "seeds_fuse", "images weighed"):
+        name, size = image.image_id, image.size
+        found = read_score_map(cams / f"{name}.npz", size)
+        labels = read_label_map(cuts / f"{name}.png", size)
+        scores = cells_to_pixels(found.scores, size, found.stride)
+        classes = [int(label) for label in found.classes]
+        own = boxes.get(name, ())
+        inside = inside_own_boxes(
+            [box.corners for box in own], [box.category for box in own], classes, size
+        )
+        for label, activations, allowed in zip(classes, scores, inside, strict=True):
+            rows.append((name, label))
+            shares.append(activation_share(activations, allowed & (labels == label)))
+    table = pd.DataFrame(rows, columns=["image_id", "category"])
+    of_class, of_map = map_trust(
+        [label for _, label in rows], [share for share, _ in shares], [area for _, area in shares]
+    )
+    return table.assign(class_trust=[of_class[label] for _, label in rows], trust=of_map)
 
 
 def _one_image(item: Item) -> Outcome:
     cams = read_score_map(item.cams, item.size)
-    cut = read_label_map(item.grabcut, item.size)
+    cut = read_label_map(item.cuts, item.size)
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
     classes = [int(label) for label in cams.classes]
     scores = cells_to_pixels(cams.scores, cams.size, cams.stride)
+    shown = cam_labels(scores, classes, item.params.threshold)
+    strong = [row for row, label in enumerate(classes) if label not in item.weak]
+    scores, classes = scores[strong], [classes[row] for row in strong]
     cam = cam_labels(scores, classes, item.params.threshold)
     grabcut = box_seeds(cut, boxes)
     fused = fused_seeds(cam, grabcut, boxes, categories)
@@ -121,13 +175,13 @@ def _one_image(item: Item) -> Outcome:
     else:
         confident = agreeing_seeds(cam, fused, top, boxes, categories)
     label_maps = {
-        f"cam/{item.image_id}.png": cam,
+        f"cam/{item.image_id}.png": shown,
         f"fused/{item.image_id}.png": fused,
         f"confident/{item.image_id}.png": confident,
     }
     stats = {
         "boxes": len(boxes),
-        "boxes_unseen": len(unseen_boxes(cam, boxes, categories)),
+        "boxes_unseen": len(unseen_boxes(shown, boxes, categories)),
         "box_pixels": int((~outside_boxes(boxes, item.size)).sum()),
         "fused_pixels": int(((fused != UNKNOWN) & (fused != 0)).sum()),
         "confident_pixels": int(((confident != UNKNOWN) & (confident != 0)).sum()),

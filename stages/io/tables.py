@@ -50,6 +50,16 @@ INSTANCES = pa.schema(
 TAGS = pa.schema([("image_id", pa.string()), ("category", pa.int16())])
 #: category is the label value in label maps; 0 is background and has no row.
 CATEGORIES = pa.schema([("category", pa.int16()), ("name", pa.string())])
+#: One row per score map and class: how far its activations may speak, from -1 to 1, 0 at chance;
+#: class_trust is that of the class over all images.
+TRUST = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("category", pa.int16()),
+        ("class_trust", pa.float32()),
+        ("trust", pa.float32()),
+    ]
+)
 
 
 def write_table(path: Path, table: "pd.DataFrame", schema: pa.Schema) -> None:

@@ -1,6 +1,6 @@
 """The stages that treat images one by one, in their order, in this process, on drawn images.
 
-The two networks have random weights that stay, as after `./seedmask freeze`.
+The networks have random weights that stay, as after `./seedmask freeze`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from models.a2gnn.affinity import AffinitySpec
+from models.boxmask.network import BoxMaskSpec
 from models.cam import ClassifierSpec
 from models.scenes.creatures import NAMES
 from stages import (
     a2gnn_label,
+    boxmask_infer,
     classifier_infer,
     crf_refine,
     dataset,
@@ -36,6 +38,7 @@ from tests.training_set import TrainingSet
 STAGES = (
     "classifier_infer",
     "grabcut_seeds",
+    "boxmask_infer",
     "seeds_fuse",
     "graph_build",
     "walk_label",
@@ -80,6 +83,8 @@ class DrawnLine:
         save_network(root / "classifier.pt", spec.build(), spec)
         affinity = AffinitySpec("resnet38d", 0.03, 8, (8, 8, 8), 2, "disc")
         save_network(root / "affinity.pt", affinity.build(), affinity)
+        boxmask = BoxMaskSpec("resnet38d", 0.03, 32, 0.25, 2, (4, 4, 4))
+        save_network(root / "networks" / "0.pt", boxmask.build(), boxmask)
 
     def run(self, memo: Path, **changes: Mapping[str, Any]) -> Run:
         """Run all into a folder of its own.
@@ -130,10 +135,16 @@ class DrawnLine:
             ),
             stage(grabcut_seeds, data=data),
             stage(
+                boxmask_infer,
+                data=data,
+                cuts=out / "grabcut_seeds/instances.parquet",
+                networks=self.root / "networks",
+            ),
+            stage(
                 seeds_fuse,
                 data=data,
                 cams=out / "classifier_infer/maps",
-                grabcut=out / "grabcut_seeds/labels",
+                cuts=out / "grabcut_seeds/labels",
             ),
             stage(graph_build, data=data, weights=self.root / "affinity.pt"),
             stage(

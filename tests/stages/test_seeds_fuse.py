@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from models.a2gnn.seeds import box_seeds
@@ -33,7 +34,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         corners = [box.corners for box in boxes.get(name, ())]
         cuts = [true == disc[0] for disc in discs]
         labels = label_cuts(cuts, corners, [disc[0] for disc in discs], SIZE)
-        write_bytes(tmp_path / "grabcut" / f"{name}.png", encode_label_map(labels))
+        write_bytes(tmp_path / "cuts" / f"{name}.png", encode_label_map(labels))
         cams = [
             np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * (0.6 * radius) ** 2))
             for _, row, column, radius in discs
@@ -45,14 +46,14 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {
         "data": written,
         "cams": tmp_path / "cams",
-        "grabcut": tmp_path / "grabcut",
+        "cuts": tmp_path / "cuts",
         "out": tmp_path / "out",
     }
 
 
 def params(**changes: object) -> Params:
     numbers = {"threshold": 0.3, "confident_fraction": 0.4, "confident_rule": "agreement"}
-    numbers["inside_background"] = 0.0
+    numbers |= {"inside_background": 0.0, "trust": -1.0}
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
 
@@ -104,7 +105,7 @@ def test_a_class_that_the_activations_miss_is_taken_from_grabcut(paths: dict[str
     content = encode_score_map(ScoreMap(scores, np.array([1]), SIZE, 4))
     write_bytes(paths["cams"] / "one.npz", content)
     seeds_fuse(params(), **paths)
-    grabcut = read_label_map(paths["grabcut"] / "one.png")
+    grabcut = read_label_map(paths["cuts"] / "one.png")
     boxes = [box.corners for box in paths["data"].boxes()["one"]]
     np.testing.assert_array_equal(read(paths, "fused", "one"), box_seeds(grabcut, boxes))
     np.testing.assert_array_equal(read(paths, "confident", "one"), box_seeds(grabcut, boxes))
@@ -128,7 +129,7 @@ def test_a_crowd_gives_no_seeds_however_activated(
     content = encode_score_map(ScoreMap(scores, np.array([1, 2]), SIZE, 1))
     write_bytes(paths["cams"] / "two.npz", content)
     numbers = params(confident_rule=rule, inside_background=0.3)
-    seeds_fuse(numbers, **(paths | {"grabcut": cut / "labels"}))
+    seeds_fuse(numbers, **(paths | {"cuts": cut / "labels"}))
     boxes = [box.corners for box in paths["data"].boxes()["two"]]
     inside = filled_boxes(boxes, [1, 1], SIZE) == 1
     for folder in ("fused", "confident"):
@@ -142,12 +143,49 @@ def test_a_crowd_gives_no_seeds_however_activated(
 
 def test_a_map_of_another_size_is_refused(paths: dict[str, Any]) -> None:
     labels = np.zeros((40, 44), np.uint8)
-    write_bytes(paths["grabcut"] / "two.png", encode_label_map(labels))
+    write_bytes(paths["cuts"] / "two.png", encode_label_map(labels))
     with pytest.raises(InputError, match=r"two\.png: size \(40, 44\); expected \(40, 48\)"):
         seeds_fuse(params(), **paths)
 
 
 def test_missing_activations_are_named(paths: dict[str, Any]) -> None:
     (paths["cams"] / "one.npz").unlink()
-    with pytest.raises(InputError, match=r"one\.npz: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"one\.npz: no such score map"):
         seeds_fuse(params(), **paths)
+
+
+def test_activations_beside_the_object_are_left_out_and_counted(
+    paths: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = np.zeros((2, 10, 12), np.float16)
+    scores[0, 8:, :] = 1  # of category 1, in no box of it; that of 2 is where its disc is
+    scores[1, 5:7, 7:9] = 1
+    content = encode_score_map(ScoreMap(scores, np.array([1, 2]), SIZE, 4))
+    write_bytes(paths["cams"] / "two.npz", content)
+    content = encode_score_map(ScoreMap(scores[:1], np.array([1]), SIZE, 4))
+    write_bytes(paths["cams"] / "one.npz", content)
+    seeds_fuse(params(trust=0.1, inside_background=0.3), **paths)
+    grabcut = read_label_map(paths["cuts"] / "two.png")
+    first, second = (box.corners for box in paths["data"].boxes()["two"])
+    confident = read(paths, "confident", "two")
+    ours = filled_boxes([first], [1], SIZE) == 1
+    np.testing.assert_array_equal(confident[ours], grabcut[ours])
+    theirs = filled_boxes([second], [1], SIZE) == 1
+    assert 0 < (confident[theirs] == 2).sum() < 0.5 * (grabcut[theirs] == 2).sum()
+    assert set(np.unique(read(paths, "cam", "two"))) == {0, 1, 2}
+    trust = pd.read_parquet(paths["out"] / "trust.parquet").set_index(["image_id", "category"])
+    assert (trust["trust"] < 0.1).tolist() == [True, True, False]
+    assert trust["class_trust"].nunique() == 2
+    metrics = json.loads((paths["out"] / "metrics.json").read_text())
+    counts = ("classes", "classes_too_weak", "maps", "maps_too_weak")
+    assert [metrics[name] for name in counts] == [2, 1, 3, 2]
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "seeds_fuse: activations of 1 of 2 classes are too weak to use"
+
+
+def test_without_any_trust_the_seeds_are_those_of_grabcut(paths: dict[str, Any]) -> None:
+    seeds_fuse(params(trust=1.0, inside_background=0.3), **paths)
+    for name in ("one", "two", "empty"):
+        grabcut = read_label_map(paths["cuts"] / f"{name}.png")
+        for folder in ("fused", "confident"):
+            np.testing.assert_array_equal(read(paths, folder, name), grabcut)
