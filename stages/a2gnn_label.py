@@ -19,6 +19,7 @@ from models.a2gnn.network import Settings, label_image
 from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.colours import cell_colours
+from models.ops.grid import cells_near_boxes
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -26,7 +27,7 @@ from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.io.crowds import crowd_region
 from stages.io.data_set import Box, Crowd, Dataset, ImageFile
-from stages.io.graphs import read_graph
+from stages.io.graphs import cropped_graph, read_graph
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
 
@@ -37,11 +38,14 @@ class Params(Settings):
 
     Attributes:
         seed: of every image's network.
+        surroundings: cells around the boxes of an image that its network sees; what is farther away
+            is background. 0: all.
         inside_boxes: in labels/, keep every class inside its own boxes.
         box_margin: widens the boxes for this on each side, as a share of their width or height.
     """
 
     seed: Annotated[int, Field(ge=0)]
+    surroundings: Annotated[int, Field(ge=0)]
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
 
@@ -111,23 +115,33 @@ def _one_image(item: Item) -> Outcome:
     if graph.size != size:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
-    colours = cell_colours(image, graph.stride)[0].flatten(1).t().numpy()
+    colours = cell_colours(image, graph.stride)[0]
     corners = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
+    rows, columns = slice(0, graph.grid[0]), slice(0, graph.grid[1])
+    if item.params.surroundings and corners:
+        # differs from the paper, whose network sees all: far from every box there is background
+        # for certain, and nothing to learn
+        rows, columns = cells_near_boxes(corners, size, graph.stride, item.params.surroundings)
+    seen = cropped_graph(graph, rows, columns)
+    top, left = rows.start * graph.stride, columns.start * graph.stride
     labelled = label_image(
-        features=graph.features,
-        edges=graph.edges,
-        offsets=graph.offsets,
-        grid=graph.grid,
-        stride=graph.stride,
-        seeds=seeds,
-        colours=colours,
-        boxes=corners,
+        features=seen.features,
+        edges=seen.edges,
+        offsets=seen.offsets,
+        grid=seen.grid,
+        stride=seen.stride,
+        seeds=seeds[top : top + seen.size[0], left : left + seen.size[1]],
+        colours=colours[:, rows, columns].flatten(1).t().numpy(),
+        boxes=[(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in corners],
         categories=categories,
         settings=item.params,
         generator=torch.Generator().manual_seed(_seed_of(item)),
     )
-    scores = cells_to_pixels(labelled.probabilities, size, graph.stride)
+    probabilities = np.zeros((len(labelled.classes), *graph.grid), dtype=np.float32)
+    probabilities[0] = 1
+    probabilities[:, rows, columns] = labelled.probabilities
+    scores = cells_to_pixels(probabilities, size, graph.stride)
     around = [widened(box, item.params.box_margin) for box in corners]
     if item.params.inside_boxes:
         # differs from the paper, which labels by the network alone: a box holds all of its object,
@@ -136,7 +150,7 @@ def _one_image(item: Item) -> Outcome:
     labels = np.array(labelled.classes, dtype=np.uint8)[scores.argmax(0)]
     labels = unknown_in_region(labels, crowd_region(item.crowds, size), around, categories)
     score_map = ScoreMap(
-        labelled.probabilities.astype(np.float16),
+        probabilities.astype(np.float16),
         np.array(labelled.classes, dtype=np.int64),
         size,
         graph.stride,
