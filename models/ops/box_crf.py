@@ -19,7 +19,7 @@ from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
 from models.ops.crf import Kernels, dense_crf, normalized
 
 #: What a box's CRF sees around it, as a share of its width and height on each side.
-SURROUNDINGS = 0.25
+SURROUNDINGS = 0.5
 
 
 @dataclass(frozen=True)
