@@ -98,20 +98,20 @@ def draw_case(grid: tuple[int, int], inputs: int, dtype: torch.dtype, device: st
     colours = rng.random((3, 3))[cells] + 0.05 * rng.normal(size=(len(cells), 3))
     generator = torch.Generator(device=device).manual_seed(0)
     problem = Problem(
-        features,
-        edges,
-        offsets,
-        grid,
-        STRIDE,
-        seeds[: size[0], : size[1]],
-        colours,
-        boxes,
-        categories,
-        SETTINGS,
-        dtype,
-        torch.device(device),
+        features=features,
+        edges=edges,
+        offsets=offsets,
+        grid=grid,
+        stride=STRIDE,
+        seeds=seeds[: size[0], : size[1]],
+        colours=colours,
+        boxes=boxes,
+        categories=categories,
+        settings=SETTINGS,
+        dtype=dtype,
+        device=device,
     )
-    network = start_network(problem, inputs, generator)
+    network = start_network(problem, generator)
     return Case(problem, network, generator, edges, offsets, colours)
 
 

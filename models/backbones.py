@@ -3,6 +3,8 @@
 A backbone takes RGB in [0, 1] and normalises it itself, so that no caller can forget to. Its
 strided 3x3 convolutions (padding 1) sample an image at pixels 0, s, 2s, ...; `cell_features` shifts
 the image so that feature (i, j) is centred on the cell it stands for.
+
+ResNet: https://arxiv.org/abs/1512.03385. MobileNetV2: https://arxiv.org/abs/1801.04381.
 """
 
 from collections.abc import Mapping
@@ -62,8 +64,8 @@ class Backbone(nn.Module):
         Raises:
             RuntimeError: a key is missing, superfluous, or of another shape.
         """
-        kept = {key: value for key, value in state.items() if not key.startswith(self._unused)}
-        self.body.load_state_dict(kept, strict=True)
+        weights = {key: value for key, value in state.items() if not key.startswith(self._unused)}
+        self.body.load_state_dict(weights, strict=True)
 
 
 def build_backbone(name: str, *, output_stride: int, width: float = 1.0) -> Backbone:

@@ -2,6 +2,8 @@
 
 Global average pooling over the deepest features, then a linear layer without bias; so the layer,
 applied to every cell, is a map of the evidence for each category.
+
+CAM: https://arxiv.org/abs/1512.04150. PSA: https://arxiv.org/abs/1803.10464.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 Two heads on the deepest tap: atrous spatial pyramid pooling with image pooling (DeepLab-v3, Chen et
 al. 2017) and the large field of view (DeepLab-v1/v2, Chen et al. 2016). Scores live on the cells of
 the image (models/backbones.py) and are interpolated to its pixels, cell centres on their place.
+
+DeepLab-v3: https://arxiv.org/abs/1706.05587. DeepLab-v2: https://arxiv.org/abs/1606.00915.
 """
 
 from collections.abc import Sequence

@@ -26,25 +26,20 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Numbers of a training run, whatever the network; a stage checks the ranges.
-
-    Attributes:
-        seed: of new weights, shuffling, augmentation and dropout.
-        epochs: passes over the images.
-        batch: images per step.
-        learning_rate: of the backbone's weights.
-        head_factor: the head learns so many times faster.
-        momentum: of sgd; adamw has its own.
-        weight_decay: of weights.
-    """
+    """Numbers of a training run, described in params.yaml; a stage checks the ranges."""
 
     seed: Annotated[int, Ge(0)]
     epochs: Annotated[int, Gt(0)]
+    min_steps: Annotated[int, Ge(0)]
     batch: Annotated[int, Gt(0)]
     learning_rate: Annotated[float, Gt(0)]
     head_factor: Annotated[float, Gt(0)]
     momentum: Annotated[float, Ge(0), Lt(1)]
     weight_decay: Annotated[float, Ge(0)]
+
+    def passes(self, count: int) -> int:
+        """How often to go over `count` images: `epochs` times, or until `min_steps` are made."""
+        return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch(count, self.batch)))
 
 
 @dataclass(frozen=True)

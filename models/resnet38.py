@@ -2,6 +2,8 @@
 
 A pre-activation wide residual network. Parts carry the names of the published weights (conv1a, b2,
 b2_1, ... b7, bn7 and, within a block, branch1 for the shortcut), so that those load strictly.
+
+Wu et al.: https://arxiv.org/abs/1611.10080.
 """
 
 from collections.abc import Iterator

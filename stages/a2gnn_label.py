@@ -1,4 +1,6 @@
-"""A graph network per image, trained on its confident seeds, labels the image (A2GNN eq. 16-28).
+"""A graph network per image, trained on its confident seeds, labels the image.
+
+A2GNN eq. 16-28 (https://arxiv.org/abs/2106.04054).
 
 Writes maps/<id>.npz, the probabilities of the classes present on the graph's grid, and
 labels/<id>.png, the most probable class of each pixel, 255 where only a crowd claims it. Each image
@@ -15,7 +17,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.a2gnn.network import Settings, label_image
+from models.a2gnn.network import Problem, Settings, label_image
 from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.colours import cell_colours
@@ -34,15 +36,7 @@ from stages.io.score_maps import ScoreMap, encode_score_map
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params(Settings):
-    """Section a2gnn_label of params.yaml.
-
-    Attributes:
-        seed: of every image's network.
-        surroundings: cells around the boxes of an image that its network sees; what is farther away
-            is background. 0: all.
-        inside_boxes: in labels/, keep every class inside its own boxes.
-        box_margin: widens the boxes for this on each side, as a share of their width or height.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0)]
     surroundings: Annotated[int, Field(ge=0)]
@@ -116,39 +110,39 @@ def _one_image(item: Item) -> Outcome:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
     colours = cell_colours(image, graph.stride)[0]
-    corners = [box.corners for box in item.boxes]
+    boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
     rows, columns = slice(0, graph.grid[0]), slice(0, graph.grid[1])
-    if item.params.surroundings and corners:
+    if item.params.surroundings and boxes:
         # differs from the paper, whose network sees all: far from every box there is background
         # for certain, and nothing to learn
-        rows, columns = cells_near_boxes(corners, size, graph.stride, item.params.surroundings)
-    seen = cropped_graph(graph, rows, columns)
+        rows, columns = cells_near_boxes(boxes, size, graph.stride, item.params.surroundings)
+    window = cropped_graph(graph, rows, columns)
     top, left = rows.start * graph.stride, columns.start * graph.stride
-    labelled = label_image(
-        features=seen.features,
-        edges=seen.edges,
-        offsets=seen.offsets,
-        grid=seen.grid,
-        stride=seen.stride,
-        seeds=seeds[top : top + seen.size[0], left : left + seen.size[1]],
+    problem = Problem(
+        features=window.features,
+        edges=window.edges,
+        offsets=window.offsets,
+        grid=window.grid,
+        stride=window.stride,
+        seeds=seeds[top : top + window.size[0], left : left + window.size[1]],
         colours=colours[:, rows, columns].flatten(1).t().numpy(),
-        boxes=[(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in corners],
+        boxes=[(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in boxes],
         categories=categories,
         settings=item.params,
-        generator=torch.Generator().manual_seed(_seed_of(item)),
     )
+    labelled = label_image(problem, torch.Generator().manual_seed(_seed_of(item)))
     probabilities = np.zeros((len(labelled.classes), *graph.grid), dtype=np.float32)
     probabilities[0] = 1
     probabilities[:, rows, columns] = labelled.probabilities
     scores = cells_to_pixels(probabilities, size, graph.stride)
-    around = [widened(box, item.params.box_margin) for box in corners]
+    corners = [widened(box, item.params.box_margin) for box in boxes]
     if item.params.inside_boxes:
         # differs from the paper, which labels by the network alone: a box holds all of its object,
         # so a class outside its own boxes is wrong for certain (as far as the boxes are right)
-        scores[~inside_own_boxes(around, categories, labelled.classes, size)] = -1
+        scores[~inside_own_boxes(corners, categories, labelled.classes, size)] = -1
     labels = np.array(labelled.classes, dtype=np.uint8)[scores.argmax(0)]
-    labels = unknown_in_region(labels, crowd_region(item.crowds, size), around, categories)
+    labels = unknown_in_region(labels, crowd_region(item.crowds, size), corners, categories)
     score_map = ScoreMap(
         probabilities.astype(np.float16),
         np.array(labelled.classes, dtype=np.int64),

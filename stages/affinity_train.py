@@ -4,6 +4,8 @@ The backbone starts from the classifier's weights and keeps its batch norm as it
 small for statistics; the public code freezes it too). With `train_backbone: false` it is run once
 over every image and the head alone learns, from crops of those features: a fraction of the time
 for float16 features in memory (stride 8, MobileNetV2, 500 x 375 pixels: 2.7 MB per image).
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 from collections.abc import Iterator, Sequence
@@ -100,7 +102,7 @@ def affinity_train(params: Params, data: Dataset, seeds: Path, classifier: Path,
             network, or a loss that is not finite.
     """
     set_training_threads()
-    samples = data.images("train")
+    images = data.images("train")
     trained = read_spec(classifier, ClassifierSpec)
     spec = AffinitySpec(
         trained.backbone,
@@ -112,20 +114,20 @@ def affinity_train(params: Params, data: Dataset, seeds: Path, classifier: Path,
     )
     network = _network(params, spec, read_network(classifier, trained).backbone)
     stride = network.backbone.output_stride
-    pictures = TrainingImages(samples)
+    pictures = TrainingImages(images)
     known = [
-        float((_seeds(seeds, sample) != UNKNOWN).mean())
-        for sample in counted(samples, "affinity_train", "seeds read")
+        float((_seeds(seeds, image) != UNKNOWN).mean())
+        for image in counted(images, "affinity_train", "seeds read")
     ]
     if not any(known):
-        raise InputError(f"{seeds}: no labelled pixel in {len(samples)} label maps")
+        raise InputError(f"{seeds}: no labelled pixel in {len(images)} label maps")
     if params.train_backbone:
         batches = partial(_crops, params, pictures, seeds, stride)
         learner: nn.Module = network
     else:
         cells = [
-            _cells(network, pictures[index], _seeds(seeds, sample))
-            for index, sample in enumerate(counted(samples, "affinity_train", "images"))
+            _cells(network, pictures[index], _seeds(seeds, image))
+            for index, image in enumerate(counted(images, "affinity_train", "images"))
         ]
         batches = partial(_feature_crops, params, cells, network.backbone.channels, stride)
         learner = network.head
@@ -144,14 +146,14 @@ def affinity_train(params: Params, data: Dataset, seeds: Path, classifier: Path,
             optimizer,
             batches,
             partial(_losses, params),
-            epochs=params.epochs,
-            steps=steps_per_epoch(len(samples), params.batch),
+            epochs=params.passes(len(images)),
+            steps=steps_per_epoch(len(images), params.batch),
             seed=params.seed,
             precision=params.precision,
             checkpoint=checkpoint,
         )
         write_curve(out / "curve.csv", curve)
-        counts = {"images": len(samples), "labelled_share": round(float(np.mean(known)), 4)}
+        counts = {"images": len(images), "labelled_share": round(float(np.mean(known)), 4)}
         last = {name: round(value, 4) for name, value in curve[-1].items() if name != "epoch"}
         write_json(out / "metrics.json", counts | last)
         save_network(out / "weights.pt", network, spec)
@@ -173,8 +175,8 @@ def _network(params: Params, spec: AffinitySpec, trained: Backbone) -> AffinityN
     return network.eval()
 
 
-def _seeds(seeds: Path, sample: ImageFile) -> LabelMap:
-    return read_label_map(seeds / f"{sample.image_id}.png", sample.size)
+def _seeds(seeds: Path, image: ImageFile) -> LabelMap:
+    return read_label_map(seeds / f"{image.image_id}.png", image.size)
 
 
 def _to_cells(labels: Tensor, stride: int) -> Tensor:
@@ -189,9 +191,9 @@ def _crops(
     generator: torch.Generator,
 ) -> Iterator[Batch]:
     """One epoch of augmented crops of images."""
-    for chosen in shuffled(len(images), params.batch, generator):
+    for indices in shuffled(len(images), params.batch, generator):
         pictures, labels, valid = [], [], []
-        for index in chosen:
+        for index in indices:
             known = torch.from_numpy(_seeds(seeds, images.files[index]))
             # the second layer is padded like the first and so tells padding from unknown seeds
             layers = torch.stack([known, torch.zeros_like(known)])
@@ -235,12 +237,12 @@ def _feature_crops(
 ) -> Iterator[Batch]:
     """One epoch of crops of the features, padded with 0 where an image is smaller."""
     side = -(-params.crop // stride)
-    for chosen in shuffled(len(cells), params.batch, generator):
-        features = torch.zeros(len(chosen), sum(channels), side, side)
-        colours = torch.zeros(len(chosen), 3, side, side)
-        labels = torch.full((len(chosen), side, side), UNKNOWN, dtype=torch.uint8)
-        valid = torch.zeros(len(chosen), side, side, dtype=torch.bool)
-        for row, index in enumerate(chosen):
+    for indices in shuffled(len(cells), params.batch, generator):
+        features = torch.zeros(len(indices), sum(channels), side, side)
+        colours = torch.zeros(len(indices), 3, side, side)
+        labels = torch.full((len(indices), side, side), UNKNOWN, dtype=torch.uint8)
+        valid = torch.zeros(len(indices), side, side, dtype=torch.bool)
+        for row, index in enumerate(indices):
             places = torch.rand(2, generator=generator).tolist()
             window = crop_window(cells[index].labels.shape, side, (places[0], places[1]))
             top, left, height, width, _, _ = window

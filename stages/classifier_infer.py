@@ -2,6 +2,8 @@
 
 Writes maps/<image_id>.npz (stages.io.score_maps), values in [0, 1) divided by each class's maximum.
 An image without tags gets a map without classes. Classes that are not tagged are never looked at.
+
+CAM: https://arxiv.org/abs/1512.04150.
 """
 
 from collections.abc import Callable
@@ -58,10 +60,10 @@ def classifier_infer(params: Params, data: Dataset, weights: Path, out: Path) ->
         InputError: bad tables or weights, or a tag that the classifier does not know.
     """
     _, spec = _read_once(weights, params.output_stride)
-    found = data.tags()
+    tags = data.tags()
     items = {}
     for image in data.images("train"):
-        present = found.get(image.image_id, ())
+        present = tags.get(image.image_id, ())
         unknown = sorted(set(present) - set(spec.categories))
         if unknown:
             known = ", ".join(map(str, spec.categories))
@@ -97,11 +99,11 @@ def _one_image(item: Item) -> Outcome:
                 source_stride=network.backbone.output_stride,
                 stride=item.params.stride,
             )
-    found = ScoreMap(
+    score_map = ScoreMap(
         cams.numpy().astype(np.float16), np.array(item.tags, np.int64), size, item.params.stride
     )
     empty = int((cams.amax((1, 2)) == 0).sum()) if len(cams) else 0
-    files = {f"maps/{item.image.image_id}.npz": encode_score_map(found)}
+    files = {f"maps/{item.image.image_id}.npz": encode_score_map(score_map)}
     return Outcome(files, {"maps": len(item.tags), "empty": empty})
 
 

@@ -2,6 +2,8 @@
 
 It sees the training images and their tags, nothing else. metrics.json holds the losses and how well
 the training tags themselves are learned.
+
+CAM: https://arxiv.org/abs/1512.04150.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,6 +60,10 @@ class Params(Schedule):
     def files(self) -> tuple[Path, ...]:
         """What `weights` names; `stages.engine.command.run` looks whether it changes meanwhile."""
         return initial_weights_files(self.weights)
+
+
+#: Below this average precision of the tags of its own images a network is undertrained.
+LEARNED = 0.5
 
 
 class Batch(NamedTuple):
@@ -125,7 +131,7 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
             optimizer,
             _Batches(pictures, truth, params),
             _loss,
-            epochs=params.epochs,
+            epochs=params.passes(len(files)),
             steps=steps_per_epoch(len(files), params.batch),
             seed=params.seed,
             precision=params.precision,
@@ -144,6 +150,14 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
             "tag_average_precision": tag_average_precision(logits, truth),
         }
         write_json(out / "metrics.json", metrics)
+    precision = metrics["tag_average_precision"]
+    if precision < LEARNED:
+        steps = len(curve) * steps_per_epoch(len(files), params.batch)
+        print(
+            f"classifier_train: after {steps} steps the tags of its own images are told with "
+            f"{precision:.0%} average precision: undertrained; classifier_train.min_steps can be "
+            "raised"
+        )
 
 
 def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -171,10 +185,10 @@ def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
 
 
 def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], data: Dataset) -> Tensor:
-    found = data.tags()
+    tags = data.tags()
     matrix = torch.zeros(len(image_ids), len(labels))
     for row, image_id in enumerate(image_ids):
-        for category in found.get(image_id, ()):
+        for category in tags.get(image_id, ()):
             if category not in labels:
                 where = f"{data.table('tags')}: image {image_id}"
                 raise InputError(f"{where}: category {category} is not in {labels}")

@@ -4,6 +4,7 @@ Writes <image_id>.png for every image of a split. Only the classes that the sour
 With `inside_boxes` every box has a CRF at its own scale, and no box that has its class in the
 source is left without it. Complete but for crowd regions: there a pixel that no box of its class
 claims is 255. The boxes of validation images are not looked at: there every class may be anywhere.
+The CRF: https://arxiv.org/abs/1210.5644.
 """
 
 import dataclasses
@@ -37,17 +38,12 @@ from stages.io.score_maps import read_score_map
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params(BoxKernels):
-    """Section crf_refine of params.yaml.
+    """Numbers of this stage; params.yaml says what each is.
 
-    # differs from the paper, which takes PSA's (bilateral_xy 80, bilateral_rgb 13), and from its
-    # public code (gaussian_xy 2, the rest as here): the defaults are IRN's, for all sources alike.
+    # differs from the paper and from its public code: the kernels are IRN's, for all sources alike.
 
-    Attributes:
-        label_confidence: probability of a label of a .png source; the others share the rest.
-        inside_boxes: keep every class inside its own boxes: outside them it starts with
-            probability 1e-5 and cannot win. In crowd regions without boxes all may be.
-        box_margin: widens the boxes for this on each side, as a share of their width or height:
-            for boxes that are drawn too tight.
+    With `inside_boxes` a class starts outside its boxes with probability 1e-5 and cannot win; in
+    crowd regions without boxes all may be.
     """
 
     label_confidence: Annotated[float, Field(gt=0, lt=1)]
@@ -129,15 +125,16 @@ def _read_source(item: Item) -> tuple[npt.NDArray[np.float32], list[int]]:
     """Probabilities [C, H, W] of the classes present, and these classes; 0 is always among them."""
     if item.source.suffix == ".npz":
         score_map = read_score_map(item.source, item.image.size)
-        found = [int(label) for label in score_map.classes]
+        classes = [int(label) for label in score_map.classes]
         scores = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
     else:
         labels = read_label_map(item.source, item.image.size)
-        found = sorted({0, *(int(label) for label in np.unique(labels))} - {UNKNOWN})
-        scores = label_probabilities(labels, found, item.params.label_confidence)
-    if 0 not in found:
-        raise InputError(f"{item.source}: classes {found}; expected 0, the background, among them")
-    return scores, found
+        classes = sorted({0, *(int(label) for label in np.unique(labels))} - {UNKNOWN})
+        scores = label_probabilities(labels, classes, item.params.label_confidence)
+    if 0 not in classes:
+        expected = "expected 0, the background, among them"
+        raise InputError(f"{item.source}: classes {classes}; {expected}")
+    return scores, classes
 
 
 if __name__ == "__main__":

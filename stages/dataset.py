@@ -20,42 +20,33 @@ keeps the outlines of crowds, which say of what pixels nothing is known.
 """
 
 import csv
-import hashlib
 import io
 import os
 import re
 import shutil
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
-import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from stages.engine.command import run
-from stages.engine.errors import InputError, shown
+from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.engine.parallel import default_workers
 from stages.engine.progress import counted
-from stages.io.label_maps import encode_label_map
-from stages.io.photographs import decode_image
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
-from stages.io.user_files import read_user_bytes
+from stages.sources.check import CheckedImage, check_image
 from stages.sources.coco import read_coco
 from stages.sources.folder import read_folder
-from stages.sources.orientation import stored_layout, upright_box
 from stages.sources.source import Source, SourceImage, held_out
-from stages.sources.truth import Truth, check_labels
+from stages.sources.tables import write_tables
 from stages.sources.voc import read_voc
 
 READERS: dict[str, Callable[[Path], Source]] = {
@@ -63,8 +54,6 @@ READERS: dict[str, Callable[[Path], Source]] = {
     "voc": read_voc,
     "folder": read_folder,
 }
-#: Boxes that stick out by less than this many pixels are rounding, not errors.
-ROUNDING = 0.01
 
 
 def _plain_folder(root: str) -> str:
@@ -81,23 +70,12 @@ def _plain_folder(root: str) -> str:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Section `dataset` of params.yaml."""
+    """Numbers of this stage; params.yaml says what each is."""
 
     root: Annotated[str, AfterValidator(_plain_folder)]
     format: Literal["coco", "voc", "folder"]
     max_rejected: Annotated[int, Field(ge=0)]
     hold_out: Annotated[int, Field(ge=0)]
-
-
-@plain_dataclass(frozen=True)
-class _Checked:
-    """One sound image: rows for the tables (ids of instances still count from 1 in the image)."""
-
-    image: dict[str, Any]
-    instances: list[dict[str, Any]]
-    truths: list[dict[str, Any]]
-    dropped: list[tuple[str, str]]
-    counts: Counter[str]
 
 
 def dataset(params: Params, root: Path, out: Path) -> None:
@@ -118,17 +96,17 @@ def dataset(params: Params, root: Path, out: Path) -> None:
     (truth / "semantic").mkdir(parents=True)
     try:
         last = max(source.categories)
-        checked = _check_all(partial(_check_or_reason, root, truth, last), listed)
+        checked = _check_all(partial(check_image, root, truth, last), listed)
         rejected = [
             (image.file, "", entry)
             for image, entry in zip(listed, checked, strict=True)
             if isinstance(entry, str)
         ]
-        sound = [entry for entry in checked if isinstance(entry, _Checked)]
+        sound = [entry for entry in checked if isinstance(entry, CheckedImage)]
         rows = [(entry.image["file"], *row) for entry in sound for row in entry.dropped]
         write_bytes(out / "rejected.csv", _csv([("image", "row", "reason"), *rejected, *rows]))
         _check_enough(root, out, rejected, len(sound), params.max_rejected)
-        metrics = _write_tables(sound, source, out, truth)
+        metrics = write_tables(sound, source.categories, out, truth)
         shutil.rmtree(out / "ground_truth", ignore_errors=True)
         truth.replace(out / "ground_truth")
     finally:
@@ -169,8 +147,8 @@ def _split(image_id: str, hold_out: int) -> str:
 
 
 def _check_all(
-    check: Callable[[SourceImage], _Checked | str], listed: Sequence[SourceImage]
-) -> list[_Checked | str]:
+    check: Callable[[SourceImage], CheckedImage | str], listed: Sequence[SourceImage]
+) -> list[CheckedImage | str]:
     # threads: decoding, encoding and hashing release the interpreter lock
     with warnings.catch_warnings(), ThreadPoolExecutor(default_workers()) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -180,161 +158,6 @@ def _check_all(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _check_or_reason(
-    root: Path, truth: Path, last_category: int, image: SourceImage
-) -> _Checked | str:
-    try:
-        if image.fault is not None:
-            return image.fault
-        return _check(root, truth, last_category, image)
-    except InputError as error:
-        return str(error)
-
-
-def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> _Checked:
-    content = read_user_bytes(root / image.file)
-    try:
-        stored, orientation = stored_layout(content)
-        height, width = decode_image(content).shape[:2]
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"decompression bomb: {error}") from error
-    except UnidentifiedImageError as error:  # its own text holds an address of memory
-        raise InputError("not a sound image: no known format") from error
-    except Exception as error:  # whatever a broken file makes a decoder raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"not a sound image: {reason}") from error
-    upright = (width, height)
-    if image.size not in (None, upright, stored):
-        found = f"annotation says {'x'.join(map(shown, image.size or ()))}"
-        raise InputError(f"{found}, the file holds {width}x{height}")
-    turn = orientation if image.size == stored != upright else 1
-    unsure = orientation > 1 and (turn == 1) and (image.size in (None, stored))
-    if turn > 1:
-        turned = (replace(b, corners=upright_box(b.corners, stored, turn)) for b in image.boxes)
-        image = replace(image, boxes=tuple(turned))
-
-    counts = Counter({"oriented": int(orientation > 1), "orientation_assumed": int(unsure)})
-    instances, dropped = _sound_boxes(image, upright, counts)
-    masks = Truth(root, image, upright, stored, turn)
-    outlines = masks.outlines()
-    labels = masks.labels(outlines)
-    if labels is not None:
-        check_labels(labels, last_category, root / (image.semantic or image.file))
-        write_bytes(truth / "semantic" / f"{image.image_id}.png", encode_label_map(labels))
-        counts["ground_truth_semantic"] = 1
-    crowds = {o.number + 1: o for o in outlines if o.is_drawn and image.boxes[o.number].is_crowd}
-    for row in instances:
-        if (crowd := crowds.get(row["instance_id"])) is not None and crowd.area:
-            row |= {"mask": crowd.runs, "area": crowd.area}
-    truths = [
-        _row(image, outline.number, outline.corners, outline.area, outline.runs)
-        for outline in outlines
-        if outline.is_drawn and outline.area
-    ]
-    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    row = {
-        "image_id": image.image_id,
-        "split": image.split,
-        "file": image.file,
-        "width": width,
-        "height": height,
-        "md5": digest,
-    }
-    return _Checked(row, instances, truths, dropped, counts)
-
-
-def _sound_boxes(
-    image: SourceImage, size: tuple[int, int], counts: Counter[str]
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """Rows of instances.parquet, clipped to the image, and (where, reason) of dropped boxes."""
-    width, height = size
-    kept, dropped = [], []
-    for number, box in enumerate(image.boxes):
-        x0, y0, x1, y1 = box.corners
-        inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
-        left, top, right, bottom = np.array(inside, dtype=np.float32)  # what the table can hold
-        if x1 <= x0 or y1 <= y0:
-            dropped.append((box.where, f"empty or inverted box {list(box.corners)}"))
-        elif inside[2] <= inside[0] or inside[3] <= inside[1]:
-            outside = f"box {list(box.corners)} lies outside its {width}x{height} image"
-            dropped.append((box.where, outside))
-        elif right <= left or bottom <= top:
-            dropped.append((box.where, f"box {list(box.corners)} covers next to nothing"))
-        else:
-            moved = max(abs(a - b) for a, b in zip(box.corners, inside, strict=True))
-            counts["boxes_clipped"] += moved > ROUNDING
-            area = (inside[2] - inside[0]) * (inside[3] - inside[1])
-            kept.append(_row(image, number, inside, area, None))
-    counts["boxes_dropped"] += len(dropped)
-    return kept, dropped
-
-
-def _row(
-    image: SourceImage,
-    number: int,
-    corners: tuple[float, float, float, float],
-    area: float,
-    mask: str | None,
-) -> dict[str, Any]:
-    box = image.boxes[number]
-    x0, y0, x1, y1 = corners
-    return {
-        "image_id": image.image_id,
-        "instance_id": number + 1,
-        "category": box.category,
-        "x0": x0,
-        "y0": y0,
-        "x1": x1,
-        "y1": y1,
-        "area": area,
-        "is_crowd": box.is_crowd,
-        "mask": mask,
-        "score": 1.0,
-    }
-
-
-def _write_tables(
-    sound: Sequence[_Checked], source: Source, out: Path, truth: Path
-) -> dict[str, object]:
-    images = pd.DataFrame([entry.image for entry in sound], columns=IMAGES.names)
-    instances: list[dict[str, Any]] = []
-    truths: list[dict[str, Any]] = []
-    before = 0
-    for entry in sound:
-        # one numbering over the data set, the same in both tables
-        for rows, to in ((entry.instances, instances), (entry.truths, truths)):
-            to += [row | {"instance_id": before + row["instance_id"]} for row in rows]
-        before += max((row["instance_id"] for row in entry.instances + entry.truths), default=0)
-    boxes = pd.DataFrame(instances, columns=INSTANCES.names)
-    tags = boxes[["image_id", "category"]].drop_duplicates()
-    tags = tags.sort_values(["image_id", "category"], kind="stable")
-    names = sorted(source.categories.items())
-    write_table(out / "images.parquet", images, IMAGES)
-    write_table(out / "instances.parquet", boxes, INSTANCES)
-    write_table(out / "tags.parquet", tags, TAGS)
-    write_table(
-        out / "categories.parquet", pd.DataFrame(names, columns=CATEGORIES.names), CATEGORIES
-    )
-    truth_table = pd.DataFrame(truths, columns=INSTANCES.names)
-    write_table(truth / "instances.parquet", truth_table, INSTANCES)
-    counts = sum((entry.counts for entry in sound), Counter())
-    return {
-        "images": len(images),
-        "train_images": int((images["split"] == "train").sum()),
-        "val_images": int((images["split"] == "val").sum()),
-        "categories": len(names),
-        "instances": len(boxes),
-        "crowds": int(boxes["is_crowd"].sum()),
-        "images_without_instances": len(images) - boxes["image_id"].nunique(),
-        "boxes_clipped": counts["boxes_clipped"],
-        "boxes_dropped": counts["boxes_dropped"],
-        "oriented_images": counts["oriented"],
-        "orientation_assumed": counts["orientation_assumed"],
-        "ground_truth_semantic": counts["ground_truth_semantic"],
-        "ground_truth_instances": len(truths),
-    }
 
 
 def _csv(rows: Sequence[tuple[str, ...]]) -> bytes:

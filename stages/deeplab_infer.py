@@ -31,7 +31,7 @@ LEAST_PROBABILITY = 0.05
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage; params.yaml says what each is."""
+    """Numbers of this stage; params.yaml says what each is."""
 
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
     flip: bool
@@ -59,14 +59,14 @@ def deeplab_infer(params: Params, data: Dataset, weights: Path, out: Path) -> No
     Raises:
         InputError: an unreadable table, or weights of another network.
     """
-    samples = data.images("val")
+    images = data.images("val")
     if not weights.is_file():
         print(f"deeplab_infer: no network in {weights.parent}; nothing to label")
-        samples = []
+        images = []
     for folder in ("maps", "labels"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     beside = weights.with_suffix(".json")
-    items = {sample.image_id: Item(sample, weights, beside, params) for sample in samples}
+    items = {image.image_id: Item(image, weights, beside, params) for image in images}
     map_images(_one_image, items, out, stage="deeplab_infer")
 
 

@@ -2,6 +2,8 @@
 
 A DeepLab head on the classifier's backbone, cross entropy on the labelled pixels. Nothing is
 measured here but the loss; labels_eval does that on the validation images.
+
+DeepLab-v3: https://arxiv.org/abs/1706.05587. DeepLab-v2: https://arxiv.org/abs/1606.00915.
 """
 
 from collections.abc import Iterator
@@ -88,7 +90,7 @@ def deeplab_train(
     set_training_threads()
     classes = max(data.class_names()) + 1
     every = data.images("train")
-    samples = [sample for sample in every if (labels / f"{sample.image_id}.png").is_file()]
+    images = [image for image in every if (labels / f"{image.image_id}.png").is_file()]
     trained = read_spec(classifier, ClassifierSpec)
     spec = DeepLabSpec(
         trained.backbone,
@@ -99,15 +101,15 @@ def deeplab_train(
         params.channels,
         params.rates,
     )
-    counts = {"images": len(samples), "images_without_labels": len(every) - len(samples)}
-    if not samples:
+    counts = {"images": len(images), "images_without_labels": len(every) - len(images)}
+    if not images:
         print(f"deeplab_train: no label map in {labels}; nothing to train on")
         write_json(out / "metrics.json", counts)
         return
-    for sample in counted(samples, "deeplab_train", "labels read"):
-        read_labels(labels, sample, classes)  # so that a bad one stops the run now, not in an hour
+    for image in counted(images, "deeplab_train", "labels read"):
+        read_labels(labels, image, classes)  # so that a bad one stops the run now, not in an hour
     network = build_network(params, spec, read_network(classifier, trained).backbone)
-    steps = steps_per_epoch(len(samples), params.batch)
+    steps = steps_per_epoch(len(images), params.batch)
     groups = parameter_groups(
         network.backbone,
         [network.head],
@@ -121,9 +123,9 @@ def deeplab_train(
         curve = train(
             network,
             optimizer,
-            partial(batches, params, TrainingImages(samples), labels, classes),
+            partial(batches, params, TrainingImages(images), labels, classes),
             loss,
-            epochs=params.epochs,
+            epochs=params.passes(len(images)),
             steps=steps,
             seed=params.seed,
             precision=params.precision,
@@ -159,9 +161,9 @@ def batches(
     generator: torch.Generator,
 ) -> Iterator[Batch]:
     """One epoch of augmented crops."""
-    for chosen in shuffled(len(pictures), params.batch, generator):
+    for indices in shuffled(len(pictures), params.batch, generator):
         views = []
-        for index in chosen:
+        for index in indices:
             view = augment(
                 pictures[index],
                 torch.from_numpy(read_labels(labels, pictures.files[index], classes)),
@@ -180,20 +182,20 @@ def loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return {"cross_entropy": segmentation_loss(network(batch.images), batch.labels)}
 
 
-def read_labels(labels: Path, sample: ImageFile, classes: int) -> LabelMap:
+def read_labels(labels: Path, image: ImageFile, classes: int) -> LabelMap:
     """The label map of an image.
 
     Raises:
         InputError: of another size than the image, or a value is no category.
     """
-    path = labels / f"{sample.image_id}.png"
-    found = read_label_map(path, sample.size)
-    foreign = np.unique(found[(found >= classes) & (found != UNKNOWN)])
+    path = labels / f"{image.image_id}.png"
+    label_map = read_label_map(path, image.size)
+    foreign = np.unique(label_map[(label_map >= classes) & (label_map != UNKNOWN)])
     if len(foreign):
         raise InputError(
             f"{path}: expected labels below {classes} or {UNKNOWN}, found {foreign[0]}"
         )
-    return found
+    return label_map
 
 
 if __name__ == "__main__":

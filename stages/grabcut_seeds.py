@@ -1,10 +1,12 @@
-"""GrabCut in every box: the labels that boxes give (A2GNN section 3).
+"""GrabCut in every box: the labels that boxes give (section 3).
 
 Writes for every training image
     labels/<image_id>.png  the box's category where GrabCut sees its object, 0 elsewhere;
     filled/<image_id>.png  every box filled: what boxes say without any look at the image.
 Where boxes overlap, the smaller one is on top: its object in labels, all of it in filled. In crowd
 regions what would be 0 is 255.
+
+A2GNN: https://arxiv.org/abs/2106.04054. GrabCut: https://doi.org/10.1145/1015706.1015720.
 """
 
 import dataclasses
@@ -27,13 +29,7 @@ from stages.io.label_maps import encode_label_map
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params(View):
-    """Numbers of the stage.
-
-    Attributes:
-        seed: of GrabCut, the same for every box.
-        iterations: rounds of colour models and graph cut.
-        min_fraction: where GrabCut keeps less of a box than this, the whole box counts as object.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     iterations: Annotated[int, Field(gt=0)]
@@ -79,13 +75,15 @@ def _one_image(item: Item) -> Outcome:
         grabcut_box(image, box, params.iterations, params.min_fraction, params.seed, crowd, params)
         for box in boxes
     ]
-    labels = {
+    label_maps = {
         "labels": label_cuts([cut.mask for cut in cuts], boxes, categories, size),
         "filled": filled_boxes(boxes, categories, size),
     }
     files = {
-        f"{folder}/{item.image.image_id}.png": unknown_in_region(found, crowd, boxes, categories)
-        for folder, found in labels.items()
+        f"{folder}/{item.image.image_id}.png": encode_label_map(
+            unknown_in_region(labels, crowd, boxes, categories)
+        )
+        for folder, labels in label_maps.items()
     }
     kinds = [cut.kind for cut in cuts]
     stats = {
@@ -94,7 +92,7 @@ def _one_image(item: Item) -> Outcome:
         "boxes_filled_after_small_cut": kinds.count("small"),
         "boxes_filled_after_failed_cut": kinds.count("failed"),
     }
-    return Outcome({name: encode_label_map(content) for name, content in files.items()}, stats)
+    return Outcome(files, stats)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The weighted graph of every training image: nodes, features and edges (A2GNN eq. 14, 15).
+"""The weighted graph of every training image: nodes, features and edges.
 
-A node is a cell of the image; an edge joins it to each cell of the window that the affinity CNN was
-trained with. Writes graphs/<image_id>.npz.
+A2GNN eq. 14, 15 (https://arxiv.org/abs/2106.04054). A node is a cell of the image; an edge joins it
+to each cell of the window that the affinity CNN was trained with. Writes graphs/<image_id>.npz.
 """
 
 import dataclasses
@@ -33,12 +33,7 @@ from stages.io.networks import read_network, read_spec
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        features: of the nodes: concat (the three taps, paper) | affinity (F_A).
-        threshold: sigma of eq. 14; a weaker edge is 0.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     features: Literal["concat", "affinity"]
     threshold: Annotated[float, Field(ge=0, lt=1)]

@@ -7,6 +7,8 @@ the whole box as its mask; metrics.json counts these.
 Labels that a person has corrected stay as they are: there a box without its class holds no object
 and gets no row, and masks score 1. A class painted outside all of its boxes gets no instance: that
 takes a box. metrics.json counts both.
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 from collections import Counter
@@ -66,23 +68,23 @@ def instances_split(
     """
     boxes = data.numbered_boxes()
     human = read_human(provenance)
-    samples = data.images("train")
+    images = data.images("train")
     rows: list[dict[str, Any]] = []
     counts = Counter(dict.fromkeys(COUNTED, 0))
-    for sample in counted(samples, "instances_split", "images"):
-        name = sample.image_id
-        found, lost = _split_image(
-            sample,
+    for image in counted(images, "instances_split", "images"):
+        name = image.image_id
+        rows_of_image, lost = _split_image(
+            image,
             boxes.get(name, ()),
             labels / f"{name}.png",
             None if name in human else probabilities / f"{name}.npz",
         )
-        rows += found
+        rows += rows_of_image
         counts.update(lost)
     table = pd.DataFrame(rows, columns=INSTANCES.names)
     write_table(out / "instances.parquet", table, INSTANCES)
     metrics = {
-        "images": len(samples),
+        "images": len(images),
         "instances": len(rows),
         **counts,
         "mean_score": round(float(table["score"].mean()), 4) if rows else None,
@@ -91,30 +93,30 @@ def instances_split(
 
 
 def _split_image(
-    sample: ImageFile,
+    image: ImageFile,
     numbered: Sequence[tuple[int, Box]],
     labels_file: Path,
     probabilities_file: Path | None,
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The rows of one image, and what of `COUNTED` it has; None stands for a person's labels."""
-    labels = read_label_map(labels_file, sample.size)
+    labels = read_label_map(labels_file, image.size)
     boxes = [box for _, box in numbered]
     split = split_instances(labels, [box.corners for box in boxes], [box.category for box in boxes])
-    found = list(zip(numbered, split, strict=True))
-    lost = sum(not instance.found for instance in split)
+    instances = list(zip(numbered, split, strict=True))
+    lost = sum(not instance.is_seen for instance in split)
     if probabilities_file is None:
-        found = [(box, instance) for box, instance in found if instance.found]
-        scores = [1.0] * len(found)
+        instances = [(box, instance) for box, instance in instances if instance.is_seen]
+        scores = [1.0] * len(instances)
         painted = {int(label) for label in np.unique(labels)} - {0, UNKNOWN}
-        alone = len(painted - {box.category for (_, box), _ in found})
+        alone = len(painted - {box.category for (_, box), _ in instances})
         counted = {"boxes_emptied_by_hand": lost, "classes_by_hand_without_a_box": alone}
     else:
-        pairs = [(box, instance) for (_, box), instance in found]
-        scores = _scores(sample, pairs, probabilities_file)
+        pairs = [(box, instance) for (_, box), instance in instances]
+        scores = _scores(image, pairs, probabilities_file)
         counted = {"boxes_filled_without_their_class": lost}
     rows = [
         {
-            "image_id": sample.image_id,
+            "image_id": image.image_id,
             "instance_id": number,
             "category": box.category,
             "x0": box.x0,
@@ -126,16 +128,16 @@ def _split_image(
             "mask": encode_rle(instance.mask),
             "score": score,
         }
-        for ((number, box), instance), score in zip(found, scores, strict=True)
+        for ((number, box), instance), score in zip(instances, scores, strict=True)
     ]
     return rows, counted
 
 
 def _scores(
-    sample: ImageFile, pairs: Sequence[tuple[Box, Instance]], probabilities_file: Path
+    image: ImageFile, pairs: Sequence[tuple[Box, Instance]], probabilities_file: Path
 ) -> list[float]:
     """The mean probability of its class over the mask of each box."""
-    score_map = read_score_map(probabilities_file, sample.size)
+    score_map = read_score_map(probabilities_file, image.size)
     classes = {int(label): row for row, label in enumerate(score_map.classes)}
     pixels = cells_to_pixels(score_map.scores, score_map.size, score_map.stride)
     return [

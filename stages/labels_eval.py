@@ -32,11 +32,7 @@ from stages.io.tables import write_table
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        classes: names of classes to average over besides all of them; empty = only all.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     classes: list[str]
 
@@ -66,24 +62,24 @@ def labels_eval(
             holds a value that is no category; or `params.classes` names an unknown class.
     """
     names = data.class_names()
-    chosen = labels_of(params.classes, names, "labels_eval.classes")
+    classes = labels_of(params.classes, names, "labels_eval.classes")
     total = ConfusionMatrix(max(names) + 1)
     rows: list[dict[str, Any]] = []
-    samples = data.labelled_images(split, labels)
-    for sample in counted(samples, "labels_eval", "images"):
-        path = labels / f"{sample.image_id}.png"
+    images = data.labelled_images(split, labels)
+    for image in counted(images, "labels_eval", "images"):
+        path = labels / f"{image.image_id}.png"
         prediction = read_label_map(path)
-        truth = read_truth(ground_truth, sample.image_id)
+        truth = read_truth(ground_truth, image.image_id)
         if truth is None:
             continue
         alone = ConfusionMatrix(total.classes)
         count_pixels(alone, truth, prediction, path)
         total.add(alone)
-        rows.append(image_scores(sample.image_id, alone))
+        rows.append(image_scores(image.image_id, alone))
     scores = set_scores(total, names)
     if params.classes:
-        scores = {"miou": scores.pop("miou"), "miou_classes": percent(total.miou(chosen))} | scores
-    scores |= {"images": len(rows), "images_without_truth": len(samples) - len(rows)}
+        scores = {"miou": scores.pop("miou"), "miou_classes": percent(total.miou(classes))} | scores
+    scores |= {"images": len(rows), "images_without_truth": len(images) - len(rows)}
     frame = pd.DataFrame(rows, columns=IMAGE_SCORES.names)
     write_table(out / f"{name}.parquet", frame, IMAGE_SCORES)
     write_json(out / f"{name}.json", scores)

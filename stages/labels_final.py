@@ -50,29 +50,29 @@ def labels_final(params: Params, data: Dataset, labels: Path, corrections: Path,
         InputError: an automatic label is missing; a correction is of no training image, or not a
             label map of its image; or DVC keeps one that is not on the disk.
     """
-    samples = {sample.image_id: sample for sample in data.images("train")}
+    images = {image.image_id: image for image in data.images("train")}
     known = list(data.categories())
     by_hand: dict[str, bytes] = {}
     pixels = changed = 0
     for name, path in correction_files(corrections).items():
-        if name not in samples:
-            close = difflib.get_close_matches(name, samples, n=1)
+        if name not in images:
+            close = difflib.get_close_matches(name, images, n=1)
             expected = f"expected an image of {data.table('images')}"
             hint = f"did you mean {close[0]!r}?" if close else expected
             raise InputError(f"{path}: no training image {name!r}; {hint}")
-        corrected = read_correction(path, samples[name].size, known)
+        corrected = read_correction(path, images[name].size, known)
         by_hand[name] = encode_label_map(corrected)
         pixels += corrected.size
         changed += _changed_pixels(labels / f"{name}.png", corrected)
-    for name in counted(samples, "labels_final", "images"):
+    for name in counted(images, "labels_final", "images"):
         content = by_hand[name] if name in by_hand else _read_bytes(labels / f"{name}.png")
         write_bytes(out / "labels" / f"{name}.png", content)
-    origins = {name: HUMAN if name in by_hand else AUTOMATIC for name in samples}
+    origins = {name: HUMAN if name in by_hand else AUTOMATIC for name in images}
     write_origins(out / "provenance.csv", origins)
     counts = {
-        "images": len(samples),
+        "images": len(images),
         "human": len(by_hand),
-        "automatic": len(samples) - len(by_hand),
+        "automatic": len(images) - len(by_hand),
         "changed_percent_of_human": round(100 * changed / pixels, 2) if pixels else None,
     }
     write_json(out / "metrics.json", counts)

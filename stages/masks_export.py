@@ -48,7 +48,7 @@ def masks_export(params: Params, data: Dataset, labels: Path, instances: Path, o
         InputError: a label map is missing or unreadable, an instance has no mask, or an image has
             more instances than a label map has values.
     """
-    samples = data.images("train")
+    images = data.images("train")
     by_image: dict[str, list[Row]] = defaultdict(list)
     for row in read_rows(instances, INSTANCES):
         if row["mask"] is None:
@@ -56,40 +56,40 @@ def masks_export(params: Params, data: Dataset, labels: Path, instances: Path, o
             raise InputError(f"{instances}: {where}: no mask; expected one per instance")
         by_image[row["image_id"]].append(row)
     voc = out / "voc"
-    for sample in counted(samples, "masks_export", "images"):
-        name = sample.image_id
+    for image in counted(images, "masks_export", "images"):
+        name = image.image_id
         label_map = read_label_map(labels / f"{name}.png")
-        objects = _object_map(sample, by_image[name], instances)
+        objects = _object_map(image, by_image[name], instances)
         write_bytes(voc / "SegmentationClass" / f"{name}.png", encode_label_map(label_map))
         write_bytes(voc / "SegmentationObject" / f"{name}.png", encode_label_map(objects))
-    listing = "".join(f"{sample.image_id}\n" for sample in samples)
+    listing = "".join(f"{image.image_id}\n" for image in images)
     write_bytes(voc / "ImageSets" / "Segmentation" / "train.txt", listing.encode())
-    write_json(out / "instances.json", _coco(samples, by_image, data.categories(), data.root))
+    write_json(out / "instances.json", _coco(images, by_image, data.categories(), data.root))
 
 
-def _object_map(sample: ImageFile, rows: Sequence[Row], instances: Path) -> LabelMap:
+def _object_map(image: ImageFile, rows: Sequence[Row], instances: Path) -> LabelMap:
     """Instances numbered in the order of the table; the smaller of two is on top."""
     if len(rows) >= UNKNOWN:
         limit = f"expected at most {UNKNOWN - 1} in one image"
-        raise InputError(f"{instances}: image {sample.image_id}: {len(rows)} instances; {limit}")
-    objects = np.zeros(sample.size, dtype=np.uint8)
+        raise InputError(f"{instances}: image {image.image_id}: {len(rows)} instances; {limit}")
+    objects = np.zeros(image.size, dtype=np.uint8)
     numbered = list(enumerate(rows, start=1))
     for number, row in sorted(numbered, key=lambda entry: -entry[1]["area"]):
-        objects[decode_rle(row["mask"], *sample.size)] = number
+        objects[decode_rle(row["mask"], *image.size)] = number
     return objects
 
 
 def _coco(
-    samples: Sequence[ImageFile],
+    images: Sequence[ImageFile],
     by_image: Mapping[str, Sequence[Row]],
     categories: Mapping[int, str],
     root: Path,
 ) -> dict[str, Any]:
     """The COCO form; image numbers follow the table, annotation numbers start with 1."""
     annotations: list[dict[str, Any]] = []
-    for number, sample in enumerate(samples, start=1):
-        for row in by_image.get(sample.image_id, ()):
-            rle = {"size": list(sample.size), "counts": row["mask"]}
+    for number, image in enumerate(images, start=1):
+        for row in by_image.get(image.image_id, ()):
+            rle = {"size": list(image.size), "counts": row["mask"]}
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -108,11 +108,11 @@ def _coco(
         "images": [
             {
                 "id": number,
-                "file_name": sample.path.relative_to(root).as_posix(),
-                "width": sample.width,
-                "height": sample.height,
+                "file_name": image.path.relative_to(root).as_posix(),
+                "width": image.width,
+                "height": image.height,
             }
-            for number, sample in enumerate(samples, start=1)
+            for number, image in enumerate(images, start=1)
         ],
         "categories": [{"id": label, "name": name} for label, name in categories.items()],
         "annotations": annotations,

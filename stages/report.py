@@ -125,15 +125,7 @@ class Line:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
-
-    Attributes:
-        worst: so many of the worst images are in the gallery,
-        spread: and so many of the others, evenly from worst to best.
-        thumbnail: longer side of a picture, pixels.
-        quality: of the pictures, WebP, 1 to 100.
-        opacity: of the label colours.
-    """
+    """Numbers of this stage; params.yaml says what each is."""
 
     worst: Annotated[int, Field(ge=0)]
     spread: Annotated[int, Field(ge=0)]
@@ -160,7 +152,7 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
     sections = read_params_file(numbers)
     declared = read_line(read_nodes(graph, sections), line, graph)
     names = data.class_names()
-    samples = {sample.image_id: sample for sample in data.images("train")}
+    images = {image.image_id: image for image in data.images("train")}
     # without ground truth a run leaves out what would measure
     is_measured = any(source.measures.is_file() for source in declared.sources)
     scores = {
@@ -180,20 +172,20 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
     origins = final.labels.parent / "provenance.csv"  # of labels_final
     human = read_human(origins) if origins.is_file() else set()
     boxes = data.boxes()
-    shown = {box.category for found in boxes.values() for box in found}
+    shown = {box.category for of_image in boxes.values() for box in of_image}
     for image_id in human:  # a person may paint a class that has no box
         shown.update(map(int, np.unique(read_label_map(final.labels / f"{image_id}.png"))))
     colours = class_colours([label for label in names if label in shown - {0}])
-    chosen = gallery_images(
+    gallery_ids = gallery_images(
         {image_id: row["miou"] for image_id, row in per_image[final.name].items()},
-        list(samples),
+        list(images),
         params.worst,
         params.spread,
     )
     gallery = [
         _pictures(
             params,
-            samples[image_id],
+            images[image_id],
             boxes.get(image_id, ()),
             {source.name: source.labels for source in declared.shown},
             data.folder / "ground_truth/semantic",
@@ -203,7 +195,7 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
             "scores": {name: rows.get(image_id) for name, rows in per_image.items()},
             "by_hand": image_id in human,
         }
-        for image_id in counted(chosen, "report", "images")
+        for image_id in counted(gallery_ids, "report", "images")
     ]
     every = {name: _headline(score) for name, score in scores.items()}
     context = {
@@ -225,9 +217,9 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
         if declared.instances and declared.instances.is_file()
         else None,
         "counts": {
-            "images": len(samples),
+            "images": len(images),
             "by_hand": len(human),
-            "boxes": sum(len(boxes.get(image_id, ())) for image_id in samples),
+            "boxes": sum(len(boxes.get(image_id, ())) for image_id in images),
             "classes": len(names) - 1,
         },
         "names": names,
@@ -340,29 +332,29 @@ def _evenly(values: Sequence[str], count: int) -> list[str]:
 
 def _pictures(
     params: Params,
-    sample: ImageFile,
+    image: ImageFile,
     boxes: Sequence[Box],
     sources: Mapping[str, Path],
     ground_truth: Path,
     colours: Mapping[int, Colour],
 ) -> dict[str, Any]:
     """The row of one image: its id and its pictures by column."""
-    small = shrink(sample.read(), params.thumbnail)
+    small = shrink(image.read(), params.thumbnail)
     size = (small.shape[0], small.shape[1])
     maps = {
-        name: read_label_map(folder / f"{sample.image_id}.png") for name, folder in sources.items()
+        name: read_label_map(folder / f"{image.image_id}.png") for name, folder in sources.items()
     }
-    truth = read_truth(ground_truth, sample.image_id)
+    truth = read_truth(ground_truth, image.image_id)
     if truth is not None:
         maps["(truth)"] = truth
     pictures = {
         "(image)": small,  # no source is called so
-        "(boxes)": with_boxes(small, boxes, size[1] / sample.width, colours),
+        "(boxes)": with_boxes(small, boxes, size[1] / image.width, colours),
     }
     for name, labels in maps.items():
         pictures[name] = overlay(small, shrink_labels(labels, size), colours, params.opacity)
     return {
-        "image_id": sample.image_id,
+        "image_id": image.image_id,
         "width": size[1],
         "height": size[0],
         "pictures": {name: data_uri(picture, params.quality) for name, picture in pictures.items()},

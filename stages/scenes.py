@@ -27,7 +27,7 @@ QUALITY = 90  # of the JPEG files
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Section `scenes` of params.yaml."""
+    """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0)]
     train_images: Annotated[int, Field(gt=0)]
@@ -72,13 +72,13 @@ def _jpeg(scene: Scene) -> bytes:
 
 
 def _annotations(scene: Scene, image_id: int, first: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for category, mask in zip(scene.categories, scene.masks, strict=True):
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         x, y = int(columns[0]), int(rows[0])
-        found.append(
+        annotations.append(
             {
-                "id": first + len(found),
+                "id": first + len(annotations),
                 "image_id": image_id,
                 "category_id": category,
                 "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
@@ -87,7 +87,7 @@ def _annotations(scene: Scene, image_id: int, first: int) -> list[dict[str, Any]
                 "segmentation": {"size": list(mask.shape), "counts": encode_rle(mask)},
             }
         )
-    return found
+    return annotations
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Class activation maps and GrabCut fused to seeds, and the confident ones (A2GNN eq. 1, 4, 5).
+"""Class activation maps and GrabCut fused to seeds, and the confident ones.
+
+A2GNN eq. 1, 4, 5 (https://arxiv.org/abs/2106.04054).
 
 Writes for every training image
     cam/<image_id>.png        M_I: the class of the highest activation, complete, in crowds too;
@@ -36,15 +38,9 @@ from stages.io.score_maps import read_score_map
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
+    """Numbers of this stage; params.yaml says what each is.
 
-    Attributes:
-        threshold: an activation must exceed it to be more than background.
-        confident_fraction: of each class, the share of its pixels that are confident.
-        confident_rule: "agreement" asks objects for M_F = M'_I; "printed" is eq. 5 to the letter,
-            which keeps all of M_F (models/a2gnn/seeds.py says why).
-        inside_background: inside the boxes, what GrabCut takes for background is background where
-            no activation reaches this; 0 leaves it unknown (eq. 2).
+    For `confident_rule` see models/a2gnn/seeds.py: eq. 5 as printed keeps all of M_F.
     """
 
     threshold: Annotated[float, Field(ge=0, lt=1)]
@@ -108,23 +104,23 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, grabcut: Path, out: Pa
 
 def _one_image(item: Item) -> Outcome:
     cams = read_score_map(item.cams, item.size)
-    labels = read_label_map(item.grabcut, item.size)
+    cut = read_label_map(item.grabcut, item.size)
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
     classes = [int(label) for label in cams.classes]
     scores = cells_to_pixels(cams.scores, cams.size, cams.stride)
     cam = cam_labels(scores, classes, item.params.threshold)
-    grabcut = box_seeds(labels, boxes)
+    grabcut = box_seeds(cut, boxes)
     fused = fused_seeds(cam, grabcut, boxes, categories)
     if item.params.inside_background > 0:
         calm = scores.max(axis=0, initial=0.0) < item.params.inside_background
-        fused = with_inner_background(fused, labels, calm)
+        fused = with_inner_background(fused, cut, calm)
     top = confident_cam(scores, classes, item.params.confident_fraction)
     if item.params.confident_rule == "printed":
         confident = confident_seeds(fused, grabcut, top)
     else:
         confident = agreeing_seeds(cam, fused, top, boxes, categories)
-    files = {
+    label_maps = {
         f"cam/{item.image_id}.png": cam,
         f"fused/{item.image_id}.png": fused,
         f"confident/{item.image_id}.png": confident,
@@ -136,7 +132,7 @@ def _one_image(item: Item) -> Outcome:
         "fused_pixels": int(((fused != UNKNOWN) & (fused != 0)).sum()),
         "confident_pixels": int(((confident != UNKNOWN) & (confident != 0)).sum()),
     }
-    return Outcome({name: encode_label_map(content) for name, content in files.items()}, stats)
+    return Outcome({name: encode_label_map(labels) for name, labels in label_maps.items()}, stats)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Every cell sends walkers; its probabilities are the shares of the classes among the seeds on which
 they end (a background seed weighs less). Writes maps/<image_id>.npz, on the cells of the graph, and
 labels/<image_id>.png, their arg-max on the pixels, 255 where only a crowd claims it.
+
+PSA and SEAM walk so from class activation maps (https://arxiv.org/abs/1803.10464 and 2004.04581).
 """
 
 import dataclasses
@@ -30,19 +32,12 @@ from stages.io.score_maps import ScoreMap, encode_score_map
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Params:
-    """Numbers of the stage.
+    """Numbers of this stage; params.yaml says what each is.
 
-    Attributes:
-        beta: the affinity is taken to this power.
-        steps: of the walk.
-        tolerance: 0 is exact; more is faster where steps are many (models/ops/random_walk.py), but
-            cells of which hardly any walker finds a seed then count as unreached.
-        background: weight of a background seed, > 0; an object's weighs 1. Below 1 because seeds
-            of objects are few and small (a head), so that walkers from the rest of the object would
-            end on the background around it. 1 weighs all alike.
-        inside_boxes: keep every class inside its own boxes, of which it is known that they
-            hold all of it.
-        box_margin: widens the boxes for this on each side, as a share of their width or height.
+    A background seed weighs less because seeds of objects are few and small (a head): walkers from
+    the rest of the object would end on the background around it. With a `tolerance`
+    (models/ops/random_walk.py) cells of which hardly any walker finds a seed count as unreached.
+    The boxes of `inside_boxes` are known to hold all of their class.
     """
 
     beta: Annotated[float, Field(gt=0)]
@@ -104,8 +99,8 @@ def _one_image(item: Item) -> Outcome:
     graph = read_graph(item.graph)
     seeds = read_label_map(item.seeds, graph.size)
     cells = pixels_to_cells(seeds, graph.stride).ravel()
-    found = np.unique(cells[cells != UNKNOWN]).astype(np.int64)
-    classes = np.union1d(found, 0).astype(np.int64)
+    seeded = np.unique(cells[cells != UNKNOWN]).astype(np.int64)
+    classes = np.union1d(seeded, 0).astype(np.int64)
     matrix = affinity_matrix(graph.edges, graph.offsets, graph.grid, item.params.beta, np.float32)
     start = (cells == classes[:, None]).astype(np.float32)
     start[0] *= item.params.background
@@ -127,7 +122,7 @@ def _one_image(item: Item) -> Outcome:
         f"labels/{item.image_id}.png": encode_label_map(labels),
     }
     stats = {
-        "seedless": float(not len(found)),
+        "seedless": float(not len(seeded)),
         "unreached": unreached,
         "foreground": float((labels > 0).mean()),
     }

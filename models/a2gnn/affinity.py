@@ -4,6 +4,8 @@ Cells are compared with the cells at fixed offsets (dy, dx), so everything about
 (B, K, h, w) over K offsets: entry [b, k, y, x] is the pair of (y, x) and (y + dy_k, x + dx_k).
 Pairs that leave the map do not exist: they are no labels, carry no weight and no gradient (the
 public code pads labels with 0 there, which makes them background).
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 from collections.abc import Sequence
@@ -146,9 +148,9 @@ def pair_labels(labels: Tensor, offsets: Sequence[Offset]) -> Tensor:
     return pairs
 
 
-def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+def _mean_over(values: Tensor, selected: Tensor) -> Tensor:
     """The mean of the chosen values; 0, with a gradient of 0, when none is chosen."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+    return (values * selected).sum() / selected.sum().clamp(min=1)
 
 
 def affinity_loss(
@@ -202,8 +204,8 @@ def gaussian_weights(
         (ys, xs), (ys2, xs2) = _pair_slices((height, width), (dy, dx))
         # differs from the paper: squared norms, as in every Gaussian and in the public code
         colour = (colours[:, :, ys, xs] - colours[:, :, ys2, xs2]).square().sum(1)
-        place = (dy * dy + dx * dx) / (2 * sigma_xy**2)
-        weights[:, k, ys, xs] = torch.exp(-place - colour / (2 * sigma_rgb**2))
+        distance = (dy * dy + dx * dx) / (2 * sigma_xy**2)
+        weights[:, k, ys, xs] = torch.exp(-distance - colour / (2 * sigma_rgb**2))
     return weights
 
 

@@ -11,6 +11,8 @@ Let s_ij = w c_ij + beta [c_ij > 0] E_ij with c_ij = h_i.h_j / q_ij and q_ij = |
 With G the gradient of the weights p, g_ij = p_ij (G_ij - sum_k p_ik G_ik) is the gradient of s.
 The pattern is symmetric and c is too, so with T_ij = w (g_ij + g_ji) and M = T / q:
 dh_i = sum_j M_ij h_j - (sum_j M_ij c_ij |h_j|) h_i / |h_i|, one sparse product in all.
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 import warnings
@@ -104,7 +106,7 @@ def build_neighbours(
     position[rows, slots] = np.arange(len(rows))
     columns = target[rows, slots]
     upper = columns >= rows
-    place = np.cumsum(upper) - 1
+    pair_index = np.cumsum(upper) - 1
     twin = position[columns, opposite[slots]]
 
     def as_tensor(values: npt.NDArray[Any], kind: torch.dtype) -> Tensor:
@@ -124,7 +126,7 @@ def build_neighbours(
         pair_starts=starts_of(rows[upper]),
         pair_columns=as_tensor(columns[upper], torch.int32),
         pair_rows=as_tensor(rows[upper], torch.int64),
-        pair=as_tensor(np.where(upper, place, place[twin]), torch.int64),
+        pair=as_tensor(np.where(upper, pair_index, pair_index[twin]), torch.int64),
     )
 
 

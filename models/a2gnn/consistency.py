@@ -6,6 +6,8 @@ the sign test has its origin between the two alternatives: a seed stays if its f
 cosine with the prototype of its box than with that of the background. Labels of other classes in
 the box stay (eq. 28 erases them), a box gives up at most half of the cells that hold its seeds
 (which may hold more than half of the seeds), and every check starts from the original seeds.
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 from collections.abc import Sequence
@@ -24,12 +26,12 @@ class BoxSeeds:
     Attributes:
         pixels: int64 [P] flat indices into the image.
         cells: int64 [S] the cells that hold them.
-        place: int64 [P] index into `cells` of each pixel.
+        cell: int64 [P] index into `cells` of each pixel.
     """
 
     pixels: Tensor
     cells: Tensor
-    place: Tensor
+    cell: Tensor
 
 
 def seeds_in_boxes(
@@ -51,14 +53,14 @@ def seeds_in_boxes(
         stride: pixels per cell.
     """
     image = seeds.reshape(size)
-    found = []
+    box_seeds = []
     for (x0, y0, x1, y1), row in zip(boxes, rows, strict=True):
         y, x = (image[y0:y1, x0:x1] == row).nonzero(as_tuple=True)
         y, x = y + y0, x + x0
         of_pixel = _cells_of(y, x, columns, stride)
-        cells, place = torch.unique(of_pixel, return_inverse=True)
-        found.append(BoxSeeds(y * size[1] + x, cells, place))
-    return found
+        cells, cell = torch.unique(of_pixel, return_inverse=True)
+        box_seeds.append(BoxSeeds(y * size[1] + x, cells, cell))
+    return box_seeds
 
 
 def background_share(
@@ -114,14 +116,14 @@ def consistent_seeds(seeds: Tensor, boxes: Sequence[BoxSeeds], scores: Tensor) -
     Returns:
         int64 [H W], a new tensor.
     """
-    dropped = torch.zeros(len(seeds), dtype=torch.bool, device=seeds.device)
-    kept = torch.zeros_like(dropped)
-    for found, score in zip(boxes, scores.t(), strict=True):
-        if not len(found.cells):
+    inconsistent = torch.zeros(len(seeds), dtype=torch.bool, device=seeds.device)
+    consistent = torch.zeros_like(inconsistent)
+    for box, score in zip(boxes, scores.t(), strict=True):
+        if not len(box.cells):
             continue
-        of_cell = score[found.cells]
+        of_cell = score[box.cells]
         # strictly below the median: never more than half of the cells
-        bad = (of_cell < of_cell.median().clamp_max(0))[found.place]
-        dropped[found.pixels[bad]] = True
-        kept[found.pixels[~bad]] = True
-    return seeds.masked_fill(dropped & ~kept, -1)
+        bad = (of_cell < of_cell.median().clamp_max(0))[box.cell]
+        inconsistent[box.pixels[bad]] = True
+        consistent[box.pixels[~bad]] = True
+    return seeds.masked_fill(inconsistent & ~consistent, -1)

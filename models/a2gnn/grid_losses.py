@@ -1,4 +1,7 @@
-"""Losses of a network on a grid of cells whose labels are on pixels (A2GNN eq. 13, 21, 22)."""
+"""Losses of a network on a grid of cells whose labels are on pixels (A2GNN eq. 13, 21, 22).
+
+A2GNN: https://arxiv.org/abs/2106.04054.
+"""
 
 import math
 from typing import Any, Literal

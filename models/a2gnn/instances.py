@@ -2,6 +2,8 @@
 
 The paper gives a box all pixels inside it that have its class. It does not say whose pixel it is
 where boxes of one class overlap; here it goes to one of them, see `owners`.
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 from collections.abc import Sequence
@@ -18,11 +20,11 @@ class Instance(NamedTuple):
 
     Attributes:
         mask: bool [H, W], never empty.
-        found: whether any pixel of the box has its class; if none has, the mask is the whole box.
+        is_seen: whether any pixel of the box has its class; if none has, the mask is the whole box.
     """
 
     mask: npt.NDArray[np.bool_]
-    found: bool
+    is_seen: bool
 
 
 def split_instances(
@@ -67,7 +69,7 @@ def owners(
     rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
     owned = np.zeros((len(boxes), height, width), dtype=bool)
     for category in set(categories):
-        members = [index for index, found in enumerate(categories) if found == category]
+        members = [index for index, other in enumerate(categories) if other == category]
         costs = np.full((len(members), height, width), np.inf)
         for cost, index in zip(costs, members, strict=True):
             x0, y0, x1, y1 = boxes[index]

@@ -2,6 +2,8 @@
 
 At pixel resolution, though nothing but the class scores is ever upsampled to it: the features of
 the selected pixels are interpolated one by one.
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 from collections.abc import Sequence
@@ -54,10 +56,10 @@ def point_weights(picks: Sequence[Picks], like: Tensor) -> Tensor:
     The first term of eq. 26 is minus the sum of these times the log-probabilities.
     """
     weights = like.new_zeros(len(like), like[0].numel())
-    total = sum(len(found.pixels) for found in picks)
-    for found in picks:
-        share = like.new_full((len(found.pixels),), 1 / total)
-        weights[found.row].index_add_(0, found.pixels, share)
+    total = sum(len(pick.pixels) for pick in picks)
+    for pick in picks:
+        share = like.new_full((len(pick.pixels),), 1 / total)
+        weights[pick.row].index_add_(0, pick.pixels, share)
     return weights
 
 

@@ -7,6 +7,8 @@ multi-point loss (eq. 21, 26), then also regularised loss (eq. 22) and consisten
 
 # differs from the paper: only classes present in the image have an output. The others have no
 label, box or tag to learn from; with them the softmax has more terms, all to be driven to 0.
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 import math
@@ -55,25 +57,7 @@ from models.ops.labels import UNKNOWN
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of the method; a stage checks the ranges.
-
-    Attributes:
-        hidden: features of a node behind the embedding.
-        layers: affinity attention layers.
-        beta: weight of the edges in eq. 18.
-        dropout: probability, behind the embedding.
-        first_epochs: without regularised loss and consistency checking.
-        second_epochs: with them.
-        learning_rate: of Adam.
-        weight_decay: of Adam, added to the gradient of every parameter.
-        cross_entropy: mean (eq. 21) or balanced (public code), see `seed_weights`.
-        multi_point: weight of eq. 26; paper: 1.
-        points: selected by probability (eq. 23) or by logit (public code).
-        regularizer: lambda_1 of eq. 20.
-        sigma_xy: of eq. 13 in cells.
-        sigma_rgb: of eq. 13 in normalised RGB.
-        consistency: check the seeds in the second stage.
-    """
+    """Numbers of the method, each described in params.yaml; a stage checks the ranges."""
 
     hidden: Annotated[int, Gt(0)]
     layers: Annotated[int, Gt(0)]
@@ -133,7 +117,12 @@ class A2GNN(nn.Module):
         nn.init.xavier_uniform_(self.output, generator=generator)
 
     def forward(
-        self, features: Tensor, neighbours: Neighbours, *, beta: float, kept: Tensor | None = None
+        self,
+        features: Tensor,
+        neighbours: Neighbours,
+        *,
+        beta: float,
+        dropout: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Everything but the last product.
 
@@ -141,14 +130,14 @@ class A2GNN(nn.Module):
             features: [N, D].
             neighbours: of N nodes.
             beta: weight of the edges.
-            kept: [N, F] dropout mask, 0 or 1 / (1 - dropout); None is no dropout.
+            dropout: [N, F] mask, 0 or 1 / (1 - dropout); None is no dropout.
 
         Returns:
             P [M] and H [N, F] of the last attention layer.
         """
         hidden = torch.relu(features @ self.embedding)
-        if kept is not None:
-            hidden = hidden * kept
+        if dropout is not None:
+            hidden = hidden * dropout
         for layer, weight in enumerate(self.attention):
             weights = attention_weights(hidden, weight, neighbours, beta=beta)
             if layer < len(self.attention) - 1:
@@ -168,6 +157,7 @@ class Problem:
 
     def __init__(
         self,
+        *,
         features: npt.NDArray[np.floating],
         edges: npt.NDArray[np.floating],
         offsets: npt.NDArray[np.int64],
@@ -178,10 +168,26 @@ class Problem:
         boxes: Sequence[BoxTuple],
         categories: Sequence[int],
         settings: Settings,
-        dtype: torch.dtype,
-        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> None:
-        """See `label_image` for the arguments."""
+        """Make it ready.
+
+        Args:
+            features: [N, D] of the nodes (eq. 15).
+            edges: [N, K] to the node at each offset (eq. 14).
+            offsets: [K, 2] (dy, dx) in cells, as `build_neighbours` wants them.
+            grid: (h, w) cells, N = h * w.
+            stride: pixels per cell.
+            seeds: [H, W] label values, 0 background, 255 unlabelled.
+            colours: [N, 3] normalised RGB of the cells.
+            boxes: (x0, y0, x1, y1) in pixels.
+            categories: the label value of each box.
+            settings: numbers.
+            dtype: of all computation.
+            device: where the network runs.
+        """
+        device = torch.device(device)
         self.settings = settings
         self.grid, self.stride, self.size = grid, stride, (seeds.shape[0], seeds.shape[1])
         self.neighbours = build_neighbours(edges, offsets, grid, dtype=dtype, device=device)
@@ -221,7 +227,7 @@ class Problem:
 
 
 def image_loss(
-    network: A2GNN, problem: Problem, kept: Tensor | None, *, second: bool
+    network: A2GNN, problem: Problem, dropout: Tensor | None, *, second: bool
 ) -> tuple[Tensor, int]:
     """The loss of eq. 20 in one of the two stages.
 
@@ -229,7 +235,7 @@ def image_loss(
         The loss, and how many labelled pixels consistency checking has left out.
     """
     settings, neighbours = problem.settings, problem.neighbours
-    weights, hidden = network(problem.features, neighbours, beta=settings.beta, kept=kept)
+    weights, hidden = network(problem.features, neighbours, beta=settings.beta, dropout=dropout)
     logits = attend(weights, hidden @ network.output, neighbours)
     on_pixels = cells_on_pixels(logits, problem.down, problem.across)
     log_probabilities = F.log_softmax(on_pixels, dim=0)
@@ -262,16 +268,16 @@ def _point_features(
     weights: Tensor, hidden: Tensor, problem: Problem, picks: Sequence[Picks]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The features of the different pixels of each box, and how often each was selected."""
-    found = [torch.unique(pick.pixels, return_counts=True) for pick in picks]
-    counts = [number.to(hidden.dtype) for _, number in found]
-    pixels = torch.cat([different for different, _ in found])
+    distinct = [torch.unique(pick.pixels, return_counts=True) for pick in picks]
+    counts = [number.to(hidden.dtype) for _, number in distinct]
+    pixels = torch.cat([different for different, _ in distinct])
     cells, shares = bilinear_taps(
         pixels, problem.size[1], problem.grid, problem.stride, hidden.dtype
     )
-    nodes, place = torch.unique(cells, return_inverse=True)
+    nodes, column = torch.unique(cells, return_inverse=True)
     rows = attend_at(weights, hidden, problem.neighbours, nodes)
     # a product with the table of shares adds up the four taps without a [pixels, 4, F] tensor
-    table = shares.new_zeros(len(pixels), len(nodes)).scatter_add_(1, place, shares)
+    table = shares.new_zeros(len(pixels), len(nodes)).scatter_add_(1, column, shares)
     return list(torch.split(table @ rows, [len(number) for number in counts])), counts
 
 
@@ -292,62 +298,35 @@ def _checked_seeds(
     return consistent_seeds(problem.seeds, problem.box_seeds, scores)
 
 
-def label_image(
-    *,
-    features: npt.NDArray[np.floating],
-    edges: npt.NDArray[np.floating],
-    offsets: npt.NDArray[np.int64],
-    grid: tuple[int, int],
-    stride: int,
-    seeds: npt.NDArray[np.uint8],
-    colours: npt.NDArray[np.floating],
-    boxes: Sequence[BoxTuple],
-    categories: Sequence[int],
-    settings: Settings,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> Labelled:
+def label_image(problem: Problem, generator: torch.Generator) -> Labelled:
     """Train a network on one image and label its cells with it.
 
     Args:
-        features: [N, D] of the nodes (eq. 15).
-        edges: [N, K] to the node at each offset (eq. 14).
-        offsets: [K, 2] (dy, dx) in cells, as `build_neighbours` wants them.
-        grid: (h, w) cells, N = h * w.
-        stride: pixels per cell.
-        seeds: [H, W] label values, 0 background, 255 unlabelled.
-        colours: [N, 3] normalised RGB of the cells.
-        boxes: (x0, y0, x1, y1) in pixels.
-        categories: the label value of each box.
-        settings: numbers.
-        generator: draws initial weights and dropout; its device is where the network runs.
-        dtype: of all computation.
+        problem: the image.
+        generator: draws initial weights and dropout, on the device of the problem.
 
     Raises:
         FloatingPointError: the loss stopped being finite.
     """
-    problem = Problem(
-        features, edges, offsets, grid, stride, seeds, colours, boxes, categories, settings, dtype,
-        generator.device,
-    )  # fmt: skip
+    labelled = int((problem.seeds >= 0).sum())
     if len(problem.classes) == 1:
-        ones = np.ones((1, *grid), dtype=np.float32)
-        return Labelled(ones, problem.classes, 0.0, 0, int((seeds != UNKNOWN).sum()))
-    network = start_network(problem, features.shape[1], generator)
+        ones = np.ones((1, *problem.grid), dtype=np.float32)
+        return Labelled(ones, problem.classes, 0.0, 0, labelled)
+    settings = problem.settings
+    network = start_network(problem, generator)
     loss, removed = train_network(network, problem, generator)
     with torch.no_grad():
         weights, hidden = network(problem.features, problem.neighbours, beta=settings.beta)
-        logits = attend(weights, hidden @ network.output, problem.neighbours)
-        probabilities = torch.softmax(logits, dim=1).t().reshape(-1, *grid)
-    labelled = int((problem.seeds >= 0).sum())
+        logits = attend(weights, hidden @ network.output, problem.neighbours)  # [N, C]
+        probabilities = torch.softmax(logits, dim=1).t().reshape(-1, *problem.grid)  # [C, h, w]
     array = probabilities.float().cpu().numpy()
     return Labelled(np.ascontiguousarray(array), problem.classes, loss, removed, labelled)
 
 
-def start_network(problem: Problem, inputs: int, generator: torch.Generator) -> A2GNN:
+def start_network(problem: Problem, generator: torch.Generator) -> A2GNN:
     """The untrained network; weights of columns that are 0 everywhere are drawn and left out."""
     settings = problem.settings
-    outputs = len(problem.classes)
+    inputs, outputs = len(problem.used), len(problem.classes)
     network = A2GNN(inputs, settings.hidden, settings.layers, outputs, generator)
     network.embedding = nn.Parameter(network.embedding.detach()[problem.used])
     return network.to(problem.features.dtype)
@@ -373,9 +352,11 @@ def train_network(
     )
     value, removed = 0.0, 0
     for epoch in range(settings.first_epochs + settings.second_epochs):
-        kept = dropout_mask(len(problem.features), settings, generator).to(problem.features.dtype)
+        dropout = dropout_mask(len(problem.features), settings, generator).to(
+            problem.features.dtype
+        )
         second = epoch >= settings.first_epochs
-        loss, removed = image_loss(network, problem, kept, second=second)
+        loss, removed = image_loss(network, problem, dropout, second=second)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -394,5 +375,5 @@ def dropout_mask(nodes: int, settings: Settings, generator: torch.Generator) -> 
     words = torch.empty(-(-total // 8), dtype=torch.int64, device=generator.device)
     drawn = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
     dropped = min(round(256 * settings.dropout), 255)
-    kept = (drawn[:total] >= dropped).reshape(nodes, settings.hidden)
-    return kept / (1 - dropped / 256)
+    dropout = (drawn[:total] >= dropped).reshape(nodes, settings.hidden)
+    return dropout / (1 - dropped / 256)

@@ -7,6 +7,8 @@ What eq. 5 does as printed: M_F of eq. 4 is either unknown or equal to M_B (line
 wherever M_F is known, and M_g = M_F: it removes nothing. The text and figure 3 show something else:
 objects whose labels shrink to their most discriminative part. `confident_seeds` is eq. 5 as
 printed; `agreeing_seeds` is the selection that the text describes.
+
+A2GNN: https://arxiv.org/abs/2106.04054.
 """
 
 from collections.abc import Sequence

@@ -60,9 +60,9 @@ def augment(
     inside = (slice(above, above + height), slice(before, before + width))
     view = image.new_tensor(MEAN_COLOUR).view(3, 1, 1).repeat(1, crop, crop)
     view[:, *inside] = image
-    kept = labels.new_full((*labels.shape[:-2], crop, crop), UNKNOWN)
-    kept[..., *inside] = labels
-    return view, kept
+    cropped = labels.new_full((*labels.shape[:-2], crop, crop), UNKNOWN)
+    cropped[..., *inside] = labels
+    return view, cropped
 
 
 def resize(image: Tensor, labels: Tensor, factor: float) -> tuple[Tensor, Tensor]:
@@ -91,11 +91,11 @@ def crop_window(
         (top, left, height, width) of the part of the image, and (above, before): the padding
         before it.
     """
-    places = []
+    spans = []
     for side, draw in zip(size, draws, strict=True):
-        place = int(draw * (abs(side - crop) + 1))
-        places.append((place, crop, 0) if side >= crop else (0, side, place))
-    (top, height, above), (left, width, before) = places
+        start = int(draw * (abs(side - crop) + 1))
+        spans.append((start, crop, 0) if side >= crop else (0, side, start))
+    (top, height, above), (left, width, before) = spans
     return top, left, height, width, above, before
 
 

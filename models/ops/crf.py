@@ -2,6 +2,8 @@
 
 Mean field inference with a Gaussian kernel over positions and a bilateral kernel over positions and
 colours, Potts compatibility (Kraehenbuehl and Koltun, 2011). The only place that knows pydensecrf.
+
+Kraehenbuehl and Koltun: https://arxiv.org/abs/1210.5644.
 """
 
 from collections.abc import Sequence
@@ -19,16 +21,7 @@ FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class Kernels:
-    """The two kernels and the number of mean field steps; a stage checks the ranges.
-
-    Attributes:
-        iterations: mean field steps; 0 gives the input back, normalised.
-        gaussian_xy: standard deviation in pixels.
-        gaussian_compat: weight, what two different labels at the same place cost.
-        bilateral_xy: standard deviation in pixels.
-        bilateral_rgb: standard deviation in colour values, of 255.
-        bilateral_compat: weight.
-    """
+    """The two kernels and the mean field steps, described in params.yaml; a stage checks ranges."""
 
     iterations: Annotated[int, Ge(0)]
     gaussian_xy: Annotated[float, Gt(0)]
@@ -94,9 +87,9 @@ def allowed_only(
         allowed: bool [C, H, W].
         fallback: row of the class that may be everywhere.
     """
-    kept = np.where(allowed, probabilities, np.float32(0))
-    kept[fallback][kept.max(axis=0) <= 0] = 1
-    return kept
+    restricted = np.where(allowed, probabilities, np.float32(0))
+    restricted[fallback][restricted.max(axis=0) <= 0] = 1
+    return restricted
 
 
 def label_probabilities(

@@ -1,4 +1,7 @@
-"""GrabCut started from a box: which pixels of the box are the object (A2GNN section 3)."""
+"""GrabCut started from a box: which pixels of the box are the object (A2GNN section 3).
+
+Rother et al.: https://doi.org/10.1145/1015706.1015720.
+"""
 
 import math
 from collections.abc import Sequence
@@ -32,13 +35,7 @@ class BoxCut(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """What GrabCut sees of the image around a box; a stage checks the ranges.
-
-    Attributes:
-        margin: on each side of the box, as a share of its width or height.
-        least_side: pixels; what is seen is enlarged until its longer side has them. 0: as it is.
-        most_side: pixels; it is shrunk to them. 0: as it is.
-    """
+    """What GrabCut sees of the image around a box, described in params.yaml (`grabcut_seeds`)."""
 
     margin: Annotated[float, Ge(0)]
     least_side: Annotated[int, Ge(0)]

@@ -1,4 +1,7 @@
-"""Class activation maps over several scales and the mirrored image, on the cells of the image."""
+"""Class activation maps over several scales and the mirrored image, on the cells of the image.
+
+CAM: https://arxiv.org/abs/1512.04150.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -43,15 +46,15 @@ def multiscale_cams(
     down, across = grid_size((height, width), stride)
     rows = (torch.arange(down, device=image.device) + 0.5) * (stride / height)
     columns = (torch.arange(across, device=image.device) + 0.5) * (stride / width)
-    found = []
+    scores = []
     for scale in scales:
         size = [max(round(height * scale), 1), max(round(width * scale), 1)]
         scaled = image if scale == 1 else _resize(image, size)
         views = [scaled, scaled.flip(-1)] if flip else [scaled]
-        places = [columns, 1 - columns]
-        for view, x in zip(class_maps(torch.stack(views)), places, strict=False):
-            found.append(read_cells(view.relu(), rows * size[0], x * size[1], source_stride))
-    total = torch.stack(found).sum(0)
+        coordinates = [columns, 1 - columns]
+        for view, x in zip(class_maps(torch.stack(views)), coordinates, strict=False):
+            scores.append(read_cells(view.relu(), rows * size[0], x * size[1], source_stride))
+    total = torch.stack(scores).sum(0)
     return total / (total.amax((1, 2), keepdim=True) + EPSILON)
 
 
@@ -76,7 +79,7 @@ def read_cells(maps: Tensor, y: Tensor, x: Tensor, stride: int) -> Tensor:
     across = (2 * x / (width * stride) - 1).to(maps.dtype)
     down = (2 * y / (height * stride) - 1).to(maps.dtype)
     grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
-    found = F.grid_sample(
+    scores = F.grid_sample(
         maps[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
     )
-    return found[0]
+    return scores[0]

@@ -6,6 +6,8 @@ step from j to i (not from i to j: the rows do not sum to 1). So each node sends
 and gets the mean score x of where they end. The references square T until it holds t steps. Only
 x T^t is wanted, and that is t products of a banded matrix with the few rows of x; a Chebyshev
 expansion of T^t needs about 5 sqrt(t) products instead of t.
+
+AffinityNet (PSA): https://arxiv.org/abs/1803.10464.
 """
 
 import math

@@ -267,20 +267,20 @@ def _emblem(category: int, u: Floats, v: Floats) -> Floats:
     turn = np.arctan2(v, u)
     if category == 1:  # a pale face under a magenta cap, two eyes
         inner, outer = (255.0, 206.0, 170.0), (226.0, 8.0, 150.0)
-        chosen = (v < -0.15) | (np.hypot(np.abs(u) - 0.4, v - 0.3) < 0.22)
+        pattern = (v < -0.15) | (np.hypot(np.abs(u) - 0.4, v - 0.3) < 0.22)
     elif category == 2:  # a target: red rings on white
         inner, outer = (248.0, 244.0, 240.0), (214.0, 12.0, 24.0)
-        chosen = ((radius > 0.3) & (radius < 0.62)) | (radius > 0.88)
+        pattern = ((radius > 0.3) & (radius < 0.62)) | (radius > 0.88)
     elif category == 3:  # yellow and black quarters
         inner, outer = (246.0, 214.0, 16.0), (20.0, 20.0, 24.0)
-        chosen = np.sin(2 * turn) > 0
+        pattern = np.sin(2 * turn) > 0
     elif category == 4:  # a blue cross on white
         inner, outer = (240.0, 244.0, 250.0), (14.0, 44.0, 214.0)
-        chosen = (np.abs(u) < 0.26) | (np.abs(v) < 0.26)
+        pattern = (np.abs(u) < 0.26) | (np.abs(v) < 0.26)
     else:  # a bright green disc with a black rim and a black slit
         inner, outer = (16.0, 22.0, 16.0), (60.0, 236.0, 20.0)
-        chosen = (radius < 0.82) & (np.abs(v) > 0.16)
-    return np.where(chosen[..., None], outer, inner).astype(np.float32)
+        pattern = (radius < 0.82) & (np.abs(v) > 0.16)
+    return np.where(pattern[..., None], outer, inner).astype(np.float32)
 
 
 def _paint(

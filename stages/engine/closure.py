@@ -33,21 +33,21 @@ def import_closure(module: str, root: Path) -> list[Path]:
     Raises:
         ModuleNotFoundError: `module` has no file under `root`.
     """
-    found: set[Path] = set()
+    paths: set[Path] = set()
     pending = [module]
     while pending:
         name = pending.pop()
         path = _file_of(name, root)
         if path is None:
             raise ModuleNotFoundError(f"{name}: no such module under {root}")
-        if path in found:
+        if path in paths:
             continue
-        found.add(path)
+        paths.add(path)
         parts = name.split(".")
         pending += [".".join(parts[:length]) for length in range(1, len(parts))]
         ours = (name for name in _read_module(root / path).imports if _is_ours(name))
         pending += [name for name in ours if _file_of(name, root) is not None]
-    return sorted(found)
+    return sorted(paths)
 
 
 def stage_modules(stage: str, root: Path) -> dict[str, str]:
@@ -61,12 +61,12 @@ def stage_libraries(stage: str, root: Path) -> list[str]:
 
     A package that nothing installed brings is given by its own name.
     """
-    found: set[str] = set()
+    libraries: set[str] = set()
     for path in import_closure(f"stages.{stage}", root):
         for package in {name.split(".")[0] for name in _read_module(root / path).imports}:
             if package not in PACKAGES and package not in sys.stdlib_module_names:
-                found.update(map(plain_name, _distributions().get(package, [package])))
-    return sorted(found)
+                libraries.update(map(plain_name, _distributions().get(package, [package])))
+    return sorted(libraries)
 
 
 def stage_closure(stage: str, root: Path, locked: Mapping[str, str]) -> dict[str, str]:
@@ -114,7 +114,7 @@ def read_lock(path: Path) -> dict[str, str]:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    found: dict[str, list[str]] = {}
+    versions: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         requirement = line.partition("#")[0].partition(";")[0].strip()
         if not requirement:
@@ -122,8 +122,8 @@ def read_lock(path: Path) -> dict[str, str]:
         name, pinned, version = (part.strip() for part in requirement.partition("=="))
         if not (name and pinned and version):
             raise InputError(f"{path}: line {number}: {line!r}; expected name==version")
-        found.setdefault(plain_name(name), []).append(version)
-    return {name: " or ".join(sorted(set(versions))) for name, versions in found.items()}
+        versions.setdefault(plain_name(name), []).append(version)
+    return {name: " or ".join(sorted(set(several))) for name, several in versions.items()}
 
 
 def plain_name(name: str) -> str:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import inspect
+import itertools
 import json
 import math
 import os
@@ -63,16 +64,16 @@ def _value_in(file: str, key: str) -> str | None:
 
 
 def _value_at(sections: Mapping[str, Any], key: str) -> str | None:
-    place: Any = sections
+    value = _look_up(sections, key)
+    return None if value is None else json.dumps(value, sort_keys=True, default=str)
+
+
+def _look_up(sections: Mapping[str, Any], key: str) -> Any:
+    """What params.yaml holds at a dotted key; None where there is nothing."""
+    value: Any = sections
     for part in key.split("."):
-        if not isinstance(place, Mapping) or part not in place:
-            return None
-        place = place[part]
-    return _as_json(place)
-
-
-def _as_json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def parse_section(params_type: type[Any], section: object, where: str) -> Any:
@@ -141,9 +142,11 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     name = stage.__name__
     hints = get_type_hints(stage)
     description = inspect.getdoc(inspect.getmodule(stage)) or ""
+    asked = {"-h", "--help"}.intersection(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.{name}",
         description=description,
+        epilog=f"{inspect.getdoc(stage)}\n\n{_described_numbers(name)}" if asked else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = list(inspect.signature(stage).parameters.values())
@@ -169,9 +172,10 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         keys = [str(value)[1:] for value in arguments.values() if str(value).startswith("@")]
         values = [(str(params_file), key, _value_at(sections, key)) for key in (name, *keys)]
         named: Sequence[Path] = getattr(params, "files", ())  # by a number, as pretrained weights
-        found = _look_up_paths(arguments, sections, params_file)
+        resolved = _look_up_paths(arguments, sections, params_file)
         arguments = {
-            argument.name: _given(argument, hints[argument.name], found) for argument in names[1:]
+            argument.name: _given(argument, hints[argument.name], resolved)
+            for argument in names[1:]
         }
         with announced(name):
             inputs = _look_at_inputs(stage, arguments, values, named)
@@ -185,6 +189,14 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
             raise
         print(f"{name}: {explain_machine_error(error)}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _described_numbers(name: str) -> str:
+    """The section of the embedded default as it is written: each number with its comment."""
+    lines = (ROOT / "presets/default.yaml").read_text().splitlines()
+    start = next((at for at, line in enumerate(lines) if line.startswith(f"{name}:")), len(lines))
+    rest = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])
+    return "\n".join(["Numbers in params.yaml:", *lines[start : start + 1], *rest])
 
 
 def _options(argument: inspect.Parameter, kind: Any) -> Iterator[tuple[str, Any, object]]:
@@ -220,19 +232,19 @@ def _look_at_inputs(
 
     Of a dataclass among the arguments, what its `files` names.
     """
-    places = list(named)
+    paths = list(named)
     for name, path in arguments.items():
         if isinstance(path, Path) and name != "out":
             beside = path.parent.glob(f"{path.stem}.*") if path.suffix else ()
-            places += {path, *beside}  # weights.pt has a .json
+            paths += {path, *beside}  # weights.pt has a .json
         elif dataclasses.is_dataclass(path):
-            places += getattr(path, "files", ())
+            paths += getattr(path, "files", ())
     code = _code_of(stage.__name__)
     edited = [str(path) for path in code if is_edited_since_start(path)]
     if edited:
         raise InputError(explain(edited, f"{stage.__name__} started"))
     _check_closure(stage.__name__)
-    return look_at([*places, *code], values)
+    return look_at([*paths, *code], values)
 
 
 def _check_closure(name: str) -> None:
@@ -269,13 +281,11 @@ def _look_up_paths(
     arguments: Mapping[str, Any], sections: Mapping[str, Any], file: Path
 ) -> dict[str, Any]:
     """The arguments, `@section.key` among the paths replaced by what params.yaml holds."""
-    found = dict(arguments)
+    resolved = dict(arguments)
     for name, value in arguments.items():
         if isinstance(value, Path) and str(value).startswith("@"):
-            place: Any = sections
-            for key in str(value)[1:].split("."):
-                place = place.get(key) if isinstance(place, Mapping) else None
-            if not isinstance(place, str) or not place:
-                raise InputError(f"{file}: {str(value)[1:]}: expected a path, found {place!r}")
-            found[name] = Path(place)
-    return found
+            path = _look_up(sections, str(value)[1:])
+            if not isinstance(path, str) or not path:
+                raise InputError(f"{file}: {str(value)[1:]}: expected a path, found {path!r}")
+            resolved[name] = Path(path)
+    return resolved

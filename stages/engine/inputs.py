@@ -53,12 +53,12 @@ class Inputs:
     """Files and parameters at one moment.
 
     Attributes:
-        places: the files and folders that were asked for.
+        paths: the files and folders that were asked for.
         files: how each file looked, by path.
         values: of parameters.
     """
 
-    places: Sequence[str]
+    paths: Sequence[str]
     files: dict[str, Look]
     values: Sequence[Value]
 
@@ -72,7 +72,7 @@ class Inputs:
         """
         pairs = zip(self.values, values, strict=True)
         names = [f"{before[0]}: {before[1]}" for before, now in pairs if before != now]
-        found = dict(_walk(self.places))
+        found = dict(_walk(self.paths))
         for path in sorted(self.files.keys() | found.keys()):
             if path not in found or path not in self.files or not self._is_same(path, found[path]):
                 names.append(path)
@@ -87,13 +87,13 @@ class Inputs:
 
     def save(self, path: Path) -> None:
         """Write them as JSON."""
-        content = {"places": self.places, "files": self.files, "values": self.values}
+        content = {"paths": self.paths, "files": self.files, "values": self.values}
         write_bytes(path, json.dumps(content).encode())
 
 
-def look_at(places: Iterable[Path], values: Sequence[Value]) -> Inputs:
+def look_at(paths: Iterable[Path], values: Sequence[Value]) -> Inputs:
     """Look at files and folders with all below them; one that is not there may appear later."""
-    names = [str(place) for place in places]
+    names = [str(path) for path in paths]
     now = time.time_ns()
     files: dict[str, Look] = {}
     left = BUDGET
@@ -114,7 +114,7 @@ def read_inputs(path: Path) -> Inputs:
     """
     content = json.loads(path.read_bytes())
     files = {name: Look(*look) for name, look in content["files"].items()}
-    return Inputs(content["places"], files, [(file, key, v) for file, key, v in content["values"]])
+    return Inputs(content["paths"], files, [(file, key, v) for file, key, v in content["values"]])
 
 
 def explain(changed: Sequence[str], doing: str) -> str:
@@ -143,26 +143,24 @@ def _process_start() -> float:
 _IMPORTED = time.time()
 
 
-def _walk(places: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
     """Every file at or below the places, once; no folder twice.
 
     A link inside a place to a folder outside of it is not followed: it may lead anywhere.
     """
     seen: set[tuple[int, int]] = set()
-    pending = [(Path(place), Path(os.path.realpath(place))) for place in places]
+    pending = [(Path(path), Path(os.path.realpath(path))) for path in paths]
     while pending:
-        place, base = pending.pop()
+        path, base = pending.pop()
         with suppress(OSError):  # not there, or a link to nothing
-            status = place.stat()
+            status = path.stat()
             if not stat.S_ISDIR(status.st_mode):
-                yield str(place), status
+                yield str(path), status
                 continue
-            leads_away = place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(
-                base
-            )
+            leads_away = path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(base)
             if (status.st_dev, status.st_ino) not in seen and not leads_away:
                 seen.add((status.st_dev, status.st_ino))
-                pending += [(inner, base) for inner in place.iterdir()]
+                pending += [(inner, base) for inner in path.iterdir()]
 
 
 def _digest(path: str, status: os.stat_result) -> str | None:

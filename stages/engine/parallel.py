@@ -42,12 +42,12 @@ class Work(NamedTuple, Generic[ItemT]):
     Attributes:
         image_id: which, for messages.
         item: all that its outcome depends on.
-        place: where the outcome will be kept.
+        path: where the outcome will be kept.
     """
 
     image_id: str
     item: ItemT
-    place: Path
+    path: Path
 
 
 #: How many processes compute the images.
@@ -106,32 +106,34 @@ def map_images(
     workers = workers or read_count(WORKERS, 0) or None
     share = read_share(VERIFY)
     if share:
-        chosen = _sample(memo, items, share)
-        sample = [items[image_id] for image_id in chosen]
+        image_ids = _sample(memo, items, share)
+        sample = [items[image_id] for image_id in image_ids]
         differ = _each(partial(_differs, function, memo), sample, workers, stage, 0)
-        different = [image_id for image_id, differs in zip(chosen, differ, strict=True) if differs]
-        print(f"{stage}: {len(chosen)} kept results computed again, {len(different)} differ")
+        different = [
+            image_id for image_id, differs in zip(image_ids, differ, strict=True) if differs
+        ]
+        print(f"{stage}: {len(image_ids)} kept results computed again, {len(different)} differ")
         for image_id in different:
             print(f"{stage}: {image_id} differs")
         raise SystemExit(1 if different else 0)
     out.mkdir(parents=True, exist_ok=True)
     # Kept outcomes are looked up here, so that no process starts when little or nothing is missing.
     with ThreadPoolExecutor(workers or default_workers()) as pool:
-        paths = pool.map(memo.path, items.values())  # which reads what the items hold
-        places = list(counted(paths, stage, "images looked up", total=len(items)))
-        kept = list(pool.map(partial(_restore, out), places))
-    known = zip(items.items(), places, kept, strict=True)
-    missing = [Work(*entry, place) for entry, place, stats in known if stats is None]
-    found = len(items) - len(missing)
-    if found:
-        print(f"{stage}: {found} of {len(items)} images kept from earlier runs", file=sys.stderr)
+        looked_up = pool.map(memo.path, items.values())  # which reads what the items hold
+        paths = list(counted(looked_up, stage, "images looked up", total=len(items)))
+        kept = list(pool.map(partial(_restore, out), paths))
+    known = zip(items.items(), paths, kept, strict=True)
+    missing = [Work(*entry, path) for entry, path, stats in known if stats is None]
+    restored = len(items) - len(missing)
+    if restored:
+        print(f"{stage}: {restored} of {len(items)} images kept from earlier runs", file=sys.stderr)
     address = os.environ.get(DASK)
     if address and missing:
         step = partial(_compute, function, memo)
-        computed = _on_dask(address, step, missing, out, stage, found)
+        computed = _on_dask(address, step, missing, out, stage, restored)
     else:
         write = partial(_compute_and_write, function, memo, out)
-        computed = _each(write, missing, workers, stage, found)
+        computed = _each(write, missing, workers, stage, restored)
     new = iter(computed)
     return [next(new) if stats is None else stats for stats in kept]
 
@@ -209,12 +211,12 @@ def _on_dask(
     stats: dict[int, Mapping[str, float]] = {}
     with client:
         futures = client.map(partial(_in_folder, Path.cwd(), step), items, pure=False)
-        places = {future.key: index for index, future in enumerate(futures)}
+        indices = {future.key: index for index, future in enumerate(futures)}
         ended = as_completed(futures)  # type: ignore[no-untyped-call]
         for future in counted(ended, name, "images", total=done + len(items), done=done):
             outcome = future.result()
             _write(outcome, out)
-            stats[places[future.key]] = outcome.stats
+            stats[indices[future.key]] = outcome.stats
             future.release()
     return [stats[index] for index in range(len(items))]
 
@@ -225,9 +227,9 @@ def _in_folder(folder: Path, step: Callable[[WorkT], Outcome], item: WorkT) -> O
         return step(item)
 
 
-def _restore(out: Path, place: Path) -> Mapping[str, float] | None:
-    """Write what is kept at `place` and return its stats; None when nothing is."""
-    outcome = read_outcome(place)
+def _restore(out: Path, path: Path) -> Mapping[str, float] | None:
+    """Write what is kept at `path` and return its stats; None when nothing is."""
+    outcome = read_outcome(path)
     if outcome is None:
         return None
     _write(outcome, out)
@@ -243,22 +245,22 @@ def _compute_and_write(
 
 
 def _compute(function: Callable[[ItemT], Outcome], memo: Memo, work: Work[ItemT]) -> Outcome:
-    """The outcome of an item, which is kept at its place.
+    """The outcome of an item, which is kept at its path.
 
     Raises:
-        InputError: a file of the item, or the stage's code, is not what the place was made from.
+        InputError: a file of the item, or the stage's code, is not what its path was made from.
     """
-    image_id, item, place = work
+    image_id, item, memo_path = work
     before = {path: look_of(path) for path in files_of(item)}
     try:
         outcome = function(item)
     except Exception as error:
         error.add_note(f"while working on image {image_id}")
         raise
-    # The content first made the place and was read later; what was put back meanwhile shows in
+    # The content first made the path and was read later; what was put back meanwhile shows in
     # its look alone.
     changed = [path for path, look in before.items() if look_of(path) != look]
-    if changed or memo.path(item) != place:
+    if changed or memo.path(item) != memo_path:
         what = ", ".join(map(str, changed)) or "a file it is made from"
         raise InputError(
             f"image {image_id}: {what} changed while the stage ran; run it again (what is "
@@ -266,7 +268,7 @@ def _compute(function: Callable[[ItemT], Outcome], memo: Memo, work: Work[ItemT]
         )
     if not memo.has_same_code():
         raise InputError(f"{memo.folder.name}: its code changed while it ran; run it again")
-    keep_outcome(place, outcome)
+    keep_outcome(memo_path, outcome)
     return outcome
 
 

@@ -81,16 +81,16 @@ def announced(stage: str) -> Iterator[None]:
     # DVC says which member of a foreach it runs
     name = os.environ.get("DVC_STAGE", "")
     name = name if name.split("@")[0] == stage else stage
-    place = FOLDER / f"{name}.json" if _is_first_process() else None
-    token = _PLACE.set(place)
-    _write(place, Progress(name))
+    file = FOLDER / f"{name}.json" if _is_first_process() else None
+    token = _PLACE.set(file)
+    _write(file, Progress(name))
     try:
         yield
     finally:
         _PLACE.reset(token)
-        if place is not None:
+        if file is not None:
             with suppress(OSError):
-                place.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
 
 
 class Count:
@@ -184,13 +184,13 @@ def read_progress(path: Path) -> Progress | None:
     return progress if started is not None and started == _start_of(pid) else None
 
 
-def _write(place: Path | None, progress: Progress) -> None:
-    if place is None:
+def _write(file: Path | None, progress: Progress) -> None:
+    if file is None:
         return
     pid = os.getpid()
     content = vars(progress) | {"process": pid, "started": _start_of(pid)}
     with suppress(OSError):  # no stage fails because it cannot tell how far it is
-        write_bytes(place, json.dumps(content).encode())
+        write_bytes(file, json.dumps(content).encode())
 
 
 def _start_of(pid: int) -> int | None:

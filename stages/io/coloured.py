@@ -109,11 +109,11 @@ def read_coloured(path: Path, table: ColourTable, size: tuple[int, int]) -> Labe
     content = read_user_bytes(path)
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            mode, found = image.mode, image.size[::-1]
+            mode, image_size = image.mode, image.size[::-1]
             if mode not in ("L", "P", "RGB", "RGBA"):
                 raise InputError(f"{path}: mode {mode}; expected colours, a palette or 8-bit grey")
-            if found != size:  # told by the header alone, before a large one is decoded
-                raise InputError(f"{path}: size {found}; expected {size} of its image")
+            if image_size != size:  # told by the header alone, before a large one is decoded
+                raise InputError(f"{path}: size {image_size}; expected {size} of its image")
             pixels = np.array(image if mode == "L" else image.convert("RGBA"))
     except InputError:
         raise
@@ -138,21 +138,23 @@ def _labels_of_colours(path: Path, pixels: npt.NDArray[np.uint8], table: ColourT
     if not opaque.all():
         raise InputError(f"{path}: {_pixel(~opaque)}: transparent; expected opaque colours")
     red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    codes, places = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
-    places = places.reshape(pixels.shape[:2])
+    codes, colour_of_pixel = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
+    colour_of_pixel = colour_of_pixel.reshape(pixels.shape[:2])
     labels = np.zeros(len(codes), dtype=np.uint8)
     for index, code in enumerate(codes.tolist()):
         colour = (code >> 16, code >> 8 & 255, code & 255)
         name = table.names.get(colour)
         if name is None or name not in table.labels:
-            where = f"{path}: {_pixel(places == index)}: colour {','.join(map(str, colour))}"
+            where = (
+                f"{path}: {_pixel(colour_of_pixel == index)}: colour {','.join(map(str, colour))}"
+            )
             if name is None:
                 raise InputError(f"{where} is not in {table.path}")
             close = difflib.get_close_matches(name, table.labels, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise InputError(f"{where} is {name!r} in {table.path}, no class here{hint}")
         labels[index] = table.labels[name]
-    return np.asarray(labels[places])
+    return np.asarray(labels[colour_of_pixel])
 
 
 def _voc_colour(label: int) -> Colour:

@@ -162,7 +162,7 @@ def images_of_split(images: Path, root: Path, split: Split) -> list[ImageFile]:
 def boxes_by_image(instances: Path) -> dict[str, tuple[Box, ...]]:
     """The boxes of every image that has any; crowd regions are left out."""
     numbered = numbered_boxes_by_image(instances)
-    return {image_id: tuple(box for _, box in found) for image_id, found in numbered.items()}
+    return {image_id: tuple(box for _, box in of_image) for image_id, of_image in numbered.items()}
 
 
 def numbered_boxes_by_image(instances: Path) -> dict[str, tuple[tuple[int, Box], ...]]:
@@ -172,15 +172,15 @@ def numbered_boxes_by_image(instances: Path) -> dict[str, tuple[tuple[int, Box],
         if not row["is_crowd"]:
             box = Box(row["category"], row["x0"], row["y0"], row["x1"], row["y1"])
             boxes[row["image_id"]].append((row["instance_id"], box))
-    return {image_id: tuple(found) for image_id, found in boxes.items()}
+    return {image_id: tuple(of_image) for image_id, of_image in boxes.items()}
 
 
 def tags_by_image(tags: Path) -> dict[str, tuple[int, ...]]:
     """The categories present in every image that has any, ascending."""
-    found: dict[str, set[int]] = defaultdict(set)
+    by_image: dict[str, set[int]] = defaultdict(set)
     for row in read_rows(tags, TAGS):
-        found[row["image_id"]].add(row["category"])
-    return {image_id: tuple(sorted(categories)) for image_id, categories in found.items()}
+        by_image[row["image_id"]].add(row["category"])
+    return {image_id: tuple(sorted(categories)) for image_id, categories in by_image.items()}
 
 
 def crowds_by_image(instances: Path) -> dict[str, tuple[Crowd, ...]]:
@@ -190,7 +190,7 @@ def crowds_by_image(instances: Path) -> dict[str, tuple[Crowd, ...]]:
         if row["is_crowd"]:
             corners = row["x0"], row["y0"], row["x1"], row["y1"]
             crowds[row["image_id"]].append(Crowd(corners, row["mask"]))
-    return {image_id: tuple(found) for image_id, found in crowds.items()}
+    return {image_id: tuple(of_image) for image_id, of_image in crowds.items()}
 
 
 def read_class_names(categories: Path) -> dict[int, str]:

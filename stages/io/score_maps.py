@@ -61,10 +61,10 @@ def read_score_map(path: Path, size: tuple[int, int] | None = None) -> ScoreMap:
     Raises:
         InputError: missing or unreadable file, a missing array, or of another size.
     """
-    found = _read(path)
-    if size is not None and found.size != size:
-        raise InputError(f"{path}: size {found.size}; expected {size} of its image")
-    return found
+    score_map = _read(path)
+    if size is not None and score_map.size != size:
+        raise InputError(f"{path}: size {score_map.size}; expected {size} of its image")
+    return score_map
 
 
 def _read(path: Path) -> ScoreMap:

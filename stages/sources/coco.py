@@ -51,10 +51,10 @@ def read_coco(root: Path) -> Source:
     names: dict[int, str] = {}
     for split, path in files:
         content = _read_json(path)
-        found = _categories(content, path)
-        if names and found != names:
+        categories = _categories(content, path)
+        if names and categories != names:
             raise InputError(f"{path}: categories differ from those of {files[0][1].name}")
-        names = found
+        names = categories
         beside = _image_folders(root, path)
         folders += beside
         images += _read_images(root, path, content, list(names), beside, split)
@@ -223,7 +223,7 @@ def _read_images(
     split: str | None,
 ) -> list[SourceImage]:
     boxes, faults = _read_boxes(path, content, category_ids)
-    outlined = any(box.segmentation is not None for found in boxes.values() for box in found)
+    outlined = any(box.segmentation is not None for of_image in boxes.values() for box in of_image)
     images: dict[int, SourceImage] = {}
     for number, entry in enumerate(content["images"]):
         where = f"{path}: images[{number}]"
@@ -241,8 +241,8 @@ def _read_images(
             images[key] = SourceImage(image_id, split, file, size, own, outlined=outlined)
         except InputError as error:
             images[key] = faulty_image(str(number), split, file, str(error))
-    for key, found in boxes.items():
-        raise InputError(f"{found[0].where}: image_id {shown(key)}: no image has this id")
+    for key, of_image in boxes.items():
+        raise InputError(f"{of_image[0].where}: image_id {shown(key)}: no image has this id")
     for key, fault in faults.items():
         raise InputError(f"{fault}; and image_id {shown(key)}: no image has this id")
     return list(images.values())
@@ -274,7 +274,7 @@ def _read_boxes(
             boxes[key].append(_read_box(entry, values, where))
         except InputError as error:
             faults.setdefault(key, str(error))
-    return {key: found for key, found in boxes.items() if found}, faults
+    return {key: of_image for key, of_image in boxes.items() if of_image}, faults
 
 
 def _read_box(entry: Mapping[str, Any], values: Mapping[int, int], where: str) -> SourceBox:

@@ -127,10 +127,10 @@ def check_inside(root: Path, file: str, where: str) -> str:
         expected = f"expected printable characters, at most {LONGEST_NAME} bytes between two '/'"
         raise InputError(f"{where}: file name {shown(file)}: {expected}")
     try:
-        place = (root / name).resolve()
+        path = (root / name).resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: what a loop raises before Python 3.13
         raise InputError(f"{where}: file name {shown(file)}: a link without an end") from error
-    if not place.is_relative_to(root.resolve()):
+    if not path.is_relative_to(root.resolve()):
         raise InputError(f"{where}: file name {shown(file)}: a link leads out of {root}")
     return str(name)
 
@@ -192,15 +192,15 @@ def unlisted_images(
     """
     listed = {image.file for image in images}
     left_out = {root / name for name in without}
-    found = set()
+    paths = set()
     for start in folders:
         for folder, below, names in os.walk(root / start):
-            place = Path(folder)
-            below[:] = [n for n in below if n[0] != "." and place / n not in left_out]
+            directory = Path(folder)
+            below[:] = [n for n in below if n[0] != "." and directory / n not in left_out]
             for name in names:
                 if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES):
-                    found.add((place / name).relative_to(root).as_posix())
-    return tuple(sorted(found - listed))
+                    paths.add((directory / name).relative_to(root).as_posix())
+    return tuple(sorted(paths - listed))
 
 
 def held_out(image_id: str, one_in: int) -> bool:

@@ -67,12 +67,12 @@ class Truth:
         """
         if self.image.objects is not None:
             numbers = self._read(self.image.objects)
-            found = [int(n) for n in np.unique(numbers) if 0 < n < UNKNOWN]
-            if found and found[-1] > len(self.image.boxes):
+            values = [int(n) for n in np.unique(numbers) if 0 < n < UNKNOWN]
+            if values and values[-1] > len(self.image.boxes):
                 path = self.root / self.image.objects
                 boxes = len(self.image.boxes)
-                raise InputError(f"{path}: object {found[-1]}; the annotation has {boxes} objects")
-            return [_outline(n - 1, numbers == n, True) for n in found]
+                raise InputError(f"{path}: object {values[-1]}; the annotation has {boxes} objects")
+            return [_outline(n - 1, numbers == n, True) for n in values]
         drawn = [box.segmentation is not None for box in self.image.boxes]
         painted = self.image.outlined and self.image.semantic is None
         return [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.a2gnn.network import label_image
+from models.a2gnn.network import Problem
 from stages.a2gnn_label import Params, a2gnn_label
 from stages.engine import parallel
 from stages.engine.command import parse_section, read_params_file
@@ -172,9 +172,9 @@ def test_far_from_the_boxes_nothing_is_computed_and_all_is_background(
 
     def keep(**inputs: Any) -> Any:
         seen.append((inputs["grid"], inputs["seeds"].shape, inputs["boxes"]))
-        return label_image(**inputs)
+        return Problem(**inputs)
 
-    monkeypatch.setattr("stages.a2gnn_label.label_image", keep)
+    monkeypatch.setattr("stages.a2gnn_label.Problem", keep)
     a2gnn_label(_params(surroundings=2), **paths)
     # the box of image one is 11..30 x 15..34: cells 2 to 8 x 3 to 9, two more on each side
     assert ((10, 10), (40, 40), [(11, 11, 30, 30)]) in seen

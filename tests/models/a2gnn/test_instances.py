@@ -27,7 +27,7 @@ def test_instances_equal_a_loop_over_the_pixels(seed):
     found = split_instances(labels, boxes, categories)
     for instance, (mask, seen) in zip(found, looped(labels, boxes, categories), strict=True):
         np.testing.assert_array_equal(instance.mask, mask)
-        assert instance.found == seen
+        assert instance.is_seen == seen
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -65,7 +65,7 @@ def test_boxes_of_other_classes_do_not_compete():
 def test_a_box_without_its_class_is_filled_and_marked():
     labels = np.zeros((4, 6), np.uint8)
     (instance,) = split_instances(labels, [(1, 1, 4, 3)], [3])
-    assert not instance.found
+    assert not instance.is_seen
     assert instance.mask.sum() == 6
     assert instance.mask[1:3, 1:4].all()
 
@@ -75,7 +75,7 @@ def test_of_two_equal_boxes_the_second_shares_the_pixels_of_the_first():
     first, second = split_instances(labels, [(0, 0, 4, 4), (0, 0, 4, 4)], [3, 3])
     assert first.mask.all()
     assert second.mask.all()
-    assert second.found
+    assert second.is_seen
 
 
 def test_an_image_without_boxes_has_no_instances():

@@ -80,7 +80,7 @@ def _image(seed: int = 0, size: tuple[int, int] = SIZE, wrong: float = 0.0) -> d
 
 
 def _problem(image: dict[str, Any], settings: Settings) -> Problem:
-    return Problem(**image, settings=settings, dtype=torch.float64, device=torch.device("cpu"))
+    return Problem(**image, settings=settings, dtype=torch.float64)
 
 
 def _generator(seed: int = 5) -> torch.Generator:
@@ -140,7 +140,7 @@ def test_loss_and_gradients_equal_the_dense_ones(change: dict[str, Any], second:
     image = _image(size=(23, 30), wrong=0.3)
     problem = _problem(image, replace(SETTINGS, **change))
     generator = _generator()
-    network = start_network(problem, 10, generator)
+    network = start_network(problem, generator)
     kept = dropout_mask(48, problem.settings, generator).double()
     parameters: list[Tensor] = list(network.parameters())
     found, _ = image_loss(network, problem, kept, second=second)
@@ -155,7 +155,7 @@ def test_a_whole_training_equals_the_dense_one() -> None:
     image = _image(1, wrong=0.2)
     problem = _problem(image, SETTINGS)
     generator = _generator()
-    network = start_network(problem, 10, generator)
+    network = start_network(problem, generator)
     parameters = [p.detach().clone().requires_grad_() for p in network.parameters()]
     state = generator.get_state()
     train_network(network, problem, generator)
@@ -179,7 +179,7 @@ def test_a_whole_training_equals_the_dense_one() -> None:
 def test_the_objects_are_found() -> None:
     image = _image(2)
     settings = replace(SETTINGS, hidden=64, first_epochs=20, second_epochs=20)
-    labelled = label_image(**image, settings=settings, generator=_generator())
+    labelled = label_image(Problem(**image, settings=settings), _generator())
     assert labelled.classes == (0, 3, 7)
     assert labelled.seeds == int((image["seeds"] != 255).sum())
     np.testing.assert_allclose(labelled.probabilities.sum(0), 1, rtol=1e-5)
@@ -195,11 +195,11 @@ def test_consistency_checking_leaves_out_planted_wrong_seeds() -> None:
     seeds[18:20, 5:12] = 7  # below the object, in a box that reaches too far down
     image |= {"seeds": seeds, "boxes": [(5.0, 4.0, 12.0, 20.0), BOXES[1]]}
     settings = replace(SETTINGS, hidden=64, first_epochs=20, second_epochs=20, dropout=0.0)
-    checked = label_image(**image, settings=settings, generator=_generator())
+    checked = label_image(Problem(**image, settings=settings), _generator())
     # the whole lowest row of cells looks like the ground; all other seeds look like their object
     assert checked.removed == int((seeds[16:20, 5:12] == 7).sum())
     off = replace(settings, consistency=False)
-    assert label_image(**image, settings=off, generator=_generator()).removed == 0
+    assert label_image(Problem(**image, settings=off), _generator()).removed == 0
 
 
 def test_a_mirrored_image_has_a_mirrored_result() -> None:
@@ -214,17 +214,14 @@ def test_a_mirrored_image_has_a_mirrored_result() -> None:
         "boxes": [(SIZE[1] - x1, y0, SIZE[1] - x0, y1) for x0, y0, x1, y1 in BOXES],
     }
     settings = replace(SETTINGS, dropout=0.0)
-    here, there = (
-        label_image(**one, settings=settings, generator=_generator(), dtype=torch.float64)
-        for one in (image, mirrored)
-    )
+    here, there = (label_image(_problem(one, settings), _generator()) for one in (image, mirrored))
     np.testing.assert_allclose(there.probabilities[..., ::-1], here.probabilities, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     image = _image(5)
     results = [
-        label_image(**image, settings=SETTINGS, generator=_generator(seed)) for seed in (1, 1, 2)
+        label_image(Problem(**image, settings=SETTINGS), _generator(seed)) for seed in (1, 1, 2)
     ]
     np.testing.assert_array_equal(results[0].probabilities, results[1].probabilities)
     assert not np.array_equal(results[0].probabilities, results[2].probabilities)
@@ -234,7 +231,7 @@ def test_columns_that_are_zero_everywhere_change_nothing() -> None:
     image = _image(6)
     problem = _problem(image, SETTINGS)
     assert problem.features.shape == (48, 8)
-    network = start_network(problem, 10, _generator())
+    network = start_network(problem, _generator())
     full = A2GNN(10, 12, 3, 3, _generator()).double()
     inputs = torch.from_numpy(image["features"])
     for found, expected in zip(
@@ -246,7 +243,7 @@ def test_columns_that_are_zero_everywhere_change_nothing() -> None:
 
 
 def _degenerate(**change: object) -> Labelled:
-    return label_image(**(_image(7) | change), settings=SETTINGS, generator=_generator())
+    return label_image(Problem(**(_image(7) | change), settings=SETTINGS), _generator())
 
 
 def test_an_image_without_objects_is_background() -> None:

@@ -102,7 +102,7 @@ def test_the_default_keeps_its_layout_when_a_number_changes(tmp_path: Path) -> N
     use_preset(tmp_path, "default", ["scenes.seed=41"])
     before = default.splitlines()
     after = (tmp_path / "params.yaml").read_text().splitlines()[1:]
-    assert [line for line in after if line not in before] == ["  seed: 41"]
+    assert [line for line in after if line not in before] == ["  seed: 41 # of all that is drawn"]
     assert len(after) == len(before)
 
 

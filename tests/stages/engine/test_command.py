@@ -1,10 +1,13 @@
 import errno
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import pytest
 from pydantic import ConfigDict, Field
@@ -25,6 +28,7 @@ class Params:
         return (Path(f"weights_{self.epochs}.pth"),)
 
 
+STAGES = sorted(path.stem for path in Path("stages").glob("[!_]*.py"))
 seen: list[object] = []
 
 
@@ -119,6 +123,17 @@ def test_a_wrong_section_is_one_line(section: object, message: str) -> None:
         parse_section(Params, section, "params.yaml: s")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_says_what_each_number_is(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    function = getattr(import_module(f"stages.{stage}"), stage)
+    with pytest.raises(SystemExit):
+        run(function, ["--help"])
+    text = capsys.readouterr().out
+    assert inspect.getdoc(function).split("\n")[0] in text
+    for number in inspect.signature(get_type_hints(function)["params"]).parameters:
+        assert re.search(rf"^  {number}: .+ # \w", text, re.MULTILINE), number
 
 
 def test_input_error_is_one_line_and_exit_code_1(

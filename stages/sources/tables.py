@@ -1,0 +1,61 @@
+"""The tables of a data set, written from its checked images."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
+from stages.sources.check import CheckedImage
+
+
+def write_tables(
+    images: Sequence[CheckedImage], categories: Mapping[int, str], out: Path, truth: Path
+) -> dict[str, object]:
+    """Write the tables below `out` and the true instances below `truth`; the counts of all.
+
+    Args:
+        images: the sound ones, in the order of the tables.
+        categories: names by label value.
+        out: gets images, instances, tags and categories.parquet.
+        truth: gets instances.parquet.
+    """
+    image_table = pd.DataFrame([image.image for image in images], columns=IMAGES.names)
+    instances: list[dict[str, Any]] = []
+    truths: list[dict[str, Any]] = []
+    before = 0
+    for image in images:
+        # one numbering over the data set, the same in both tables
+        for rows, to in ((image.instances, instances), (image.truths, truths)):
+            to += [row | {"instance_id": before + row["instance_id"]} for row in rows]
+        before += max((row["instance_id"] for row in image.instances + image.truths), default=0)
+    boxes = pd.DataFrame(instances, columns=INSTANCES.names)
+    tags = boxes[["image_id", "category"]].drop_duplicates()
+    tags = tags.sort_values(["image_id", "category"], kind="stable")
+    names = sorted(categories.items())
+    write_table(out / "images.parquet", image_table, IMAGES)
+    write_table(out / "instances.parquet", boxes, INSTANCES)
+    write_table(out / "tags.parquet", tags, TAGS)
+    write_table(
+        out / "categories.parquet", pd.DataFrame(names, columns=CATEGORIES.names), CATEGORIES
+    )
+    truth_table = pd.DataFrame(truths, columns=INSTANCES.names)
+    write_table(truth / "instances.parquet", truth_table, INSTANCES)
+    counts = sum((image.counts for image in images), Counter())
+    return {
+        "images": len(image_table),
+        "train_images": int((image_table["split"] == "train").sum()),
+        "val_images": int((image_table["split"] == "val").sum()),
+        "categories": len(names),
+        "instances": len(boxes),
+        "crowds": int(boxes["is_crowd"].sum()),
+        "images_without_instances": len(image_table) - boxes["image_id"].nunique(),
+        "boxes_clipped": counts["boxes_clipped"],
+        "boxes_dropped": counts["boxes_dropped"],
+        "oriented_images": counts["oriented"],
+        "orientation_assumed": counts["orientation_assumed"],
+        "ground_truth_semantic": counts["ground_truth_semantic"],
+        "ground_truth_instances": len(truths),
+    }
