@@ -21,6 +21,7 @@ from models.a2gnn.network import Problem, Settings, label_image
 from models.ops.boxes import inside_own_boxes, unknown_in_region, widened
 from models.ops.cells import cells_to_pixels
 from models.ops.colours import cell_colours
+from models.ops.grid import cells_near_boxes
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -28,7 +29,7 @@ from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.io.crowds import crowd_region
 from stages.io.data_set import Box, Crowd, Dataset, ImageFile
-from stages.io.graphs import read_graph
+from stages.io.graphs import cropped_graph, read_graph
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
 
@@ -38,6 +39,7 @@ class Params(Settings):
     """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0)]
+    surroundings: Annotated[int, Field(ge=0)]
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
 
@@ -107,23 +109,33 @@ def _one_image(item: Item) -> Outcome:
     if graph.size != size:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
-    colours = cell_colours(image, graph.stride)[0].flatten(1).t().numpy()
+    colours = cell_colours(image, graph.stride)[0]
     boxes = [box.corners for box in item.boxes]
     categories = [box.category for box in item.boxes]
+    rows, columns = slice(0, graph.grid[0]), slice(0, graph.grid[1])
+    if item.params.surroundings and boxes:
+        # differs from the paper, whose network sees all: far from every box there is background
+        # for certain, and nothing to learn
+        rows, columns = cells_near_boxes(boxes, size, graph.stride, item.params.surroundings)
+    window = cropped_graph(graph, rows, columns)
+    top, left = rows.start * graph.stride, columns.start * graph.stride
     problem = Problem(
-        features=graph.features,
-        edges=graph.edges,
-        offsets=graph.offsets,
-        grid=graph.grid,
-        stride=graph.stride,
-        seeds=seeds,
-        colours=colours,
-        boxes=boxes,
+        features=window.features,
+        edges=window.edges,
+        offsets=window.offsets,
+        grid=window.grid,
+        stride=window.stride,
+        seeds=seeds[top : top + window.size[0], left : left + window.size[1]],
+        colours=colours[:, rows, columns].flatten(1).t().numpy(),
+        boxes=[(x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in boxes],
         categories=categories,
         settings=item.params,
     )
     labelled = label_image(problem, torch.Generator().manual_seed(_seed_of(item)))
-    scores = cells_to_pixels(labelled.probabilities, size, graph.stride)
+    probabilities = np.zeros((len(labelled.classes), *graph.grid), dtype=np.float32)
+    probabilities[0] = 1
+    probabilities[:, rows, columns] = labelled.probabilities
+    scores = cells_to_pixels(probabilities, size, graph.stride)
     corners = [widened(box, item.params.box_margin) for box in boxes]
     if item.params.inside_boxes:
         # differs from the paper, which labels by the network alone: a box holds all of its object,
@@ -132,7 +144,7 @@ def _one_image(item: Item) -> Outcome:
     labels = np.array(labelled.classes, dtype=np.uint8)[scores.argmax(0)]
     labels = unknown_in_region(labels, crowd_region(item.crowds, size), corners, categories)
     score_map = ScoreMap(
-        labelled.probabilities.astype(np.float16),
+        probabilities.astype(np.float16),
         np.array(labelled.classes, dtype=np.int64),
         size,
         graph.stride,

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from models.ops.boxes import filled_boxes, unknown_in_region
-from models.ops.grabcut import grabcut_box, label_cuts
+from models.ops.grabcut import View, grabcut_box, label_cuts
 from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
@@ -32,7 +32,7 @@ from stages.io.tables import INSTANCES, write_table
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params:
+class Params(View):
     """Numbers of this stage; params.yaml says what each is."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
@@ -104,7 +104,7 @@ def _one_image(item: Item) -> Outcome:
     categories = [box.category for box in item.boxes]
     crowd = crowd_region(item.crowds, size)
     cuts = [
-        grabcut_box(image, box, params.iterations, params.min_fraction, params.seed, crowd)
+        grabcut_box(image, box, params.iterations, params.min_fraction, params.seed, crowd, params)
         for box in boxes
     ]
     label_maps = {

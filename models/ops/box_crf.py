@@ -19,17 +19,12 @@ from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
 from models.ops.crf import Kernels, dense_crf, normalized
 
 #: What a box's CRF sees around it, as a share of its width and height on each side.
-SURROUNDINGS = 0.25
+SURROUNDINGS = 0.5
 
 
 @dataclass(frozen=True)
 class BoxKernels(Kernels):
-    """The kernels and how they follow the size of a box; a stage checks the ranges.
-
-    Attributes:
-        box_share: bilateral_xy is at most this share of the side of a box (the root of its area).
-        least_side: pixels; a box whose longer side is shorter is enlarged to it. 0: none is.
-    """
+    """The kernels and how they follow the size of a box, described in params.yaml."""
 
     box_share: Annotated[float, Gt(0)]
     least_side: Annotated[int, Ge(0)]

@@ -46,6 +46,32 @@ class Graph:
             raise ValueError(f"edges: expected {expected}, got {self.edges.shape}")
 
 
+def cropped_graph(graph: Graph, rows: slice, columns: slice) -> Graph:
+    """The graph of a window of cells, as if the image ended there.
+
+    Args:
+        graph: of the whole image.
+        rows: from a cell to another, both in the grid.
+        columns: the same.
+    """
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    nodes = np.arange(len(graph.features)).reshape(graph.grid)[rows, columns].ravel()
+    y, x = np.divmod(np.arange(height * width)[:, None], width)
+    to_y, to_x = y + graph.offsets[:, 0], x + graph.offsets[:, 1]
+    inside = (to_y >= 0) & (to_y < height) & (to_x >= 0) & (to_x < width)
+    return Graph(
+        graph.features[nodes],
+        np.where(inside, graph.edges[nodes], np.float16(0)),
+        graph.offsets,
+        (height, width),
+        (
+            min(rows.stop * graph.stride, graph.size[0]) - rows.start * graph.stride,
+            min(columns.stop * graph.stride, graph.size[1]) - columns.start * graph.stride,
+        ),
+        graph.stride,
+    )
+
+
 def encode_graph(graph: Graph) -> bytes:
     """The bytes of the .npz file; the same graph always gives the same bytes."""
     buffer = io.BytesIO()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.a2gnn.network import Problem
 from stages.a2gnn_label import Params, a2gnn_label
 from stages.engine import parallel
 from stages.engine.command import parse_section, read_params_file
@@ -162,3 +163,32 @@ def test_a_graph_of_another_image_is_named(paths: dict[str, Any]) -> None:
     write_bytes(paths["graphs"] / "one.npz", encode_graph(other))
     with pytest.raises(InputError, match=r"one.npz: size \(3, 4\); expected \(40, 48\)"):
         a2gnn_label(_params(), **paths)
+
+
+def test_far_from_the_boxes_nothing_is_computed_and_all_is_background(
+    paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def keep(**inputs: Any) -> Any:
+        seen.append((inputs["grid"], inputs["seeds"].shape, inputs["boxes"]))
+        return Problem(**inputs)
+
+    monkeypatch.setattr("stages.a2gnn_label.Problem", keep)
+    a2gnn_label(_params(surroundings=2), **paths)
+    # the box of image one is 11..30 x 15..34: cells 2 to 8 x 3 to 9, two more on each side
+    assert ((10, 10), (40, 40), [(11, 11, 30, 30)]) in seen
+    found = read_score_map(paths["out"] / "maps" / "one.npz", SIZE)
+    assert found.scores.shape[1:] == GRID
+    np.testing.assert_array_equal(found.scores[0][:, [0, 11]], 1)
+    true, labels = draw("one")[1], read_label_map(paths["out"] / "labels" / "one.png")
+    assert overlap(labels == 1, true == 1) > 0.8
+
+
+def test_surroundings_that_reach_the_border_change_nothing(
+    paths: dict[str, Any], tmp_path: Path
+) -> None:
+    a2gnn_label(_params(surroundings=0), **paths)
+    a2gnn_label(_params(surroundings=12), **(paths | {"out": tmp_path / "again"}))
+    for path in (paths["out"] / "maps").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / "maps" / path.name).read_bytes()

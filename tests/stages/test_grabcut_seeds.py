@@ -14,6 +14,8 @@ from stages.io.label_maps import decode_rle, encode_rle, read_label_map
 from stages.io.tables import INSTANCES, read_rows
 from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, overlap, write_discs
 
+VIEW = {"margin": 1.0, "least_side": 0, "most_side": 0}
+
 
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_every_box_becomes_the_object_inside_it(paths: dict[str, Any]) -> None:
-    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1, **VIEW), **paths)
     for name in ("one", "two"):
         true = draw(name)[1]
         labels = read_label_map(paths["out"] / "labels" / f"{name}.png")
@@ -38,7 +40,7 @@ def test_every_box_becomes_the_object_inside_it(paths: dict[str, Any]) -> None:
 def test_only_training_images_are_labelled_and_those_without_boxes_are_background(
     paths: dict[str, Any],
 ) -> None:
-    grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1), **paths)
+    grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1, **VIEW), **paths)
     for folder in ("labels", "filled"):
         found = {path.stem for path in (paths["out"] / folder).iterdir()}
         assert found == {"one", "two", "empty"}
@@ -52,7 +54,7 @@ def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Any], outlin
     mask = encode_rle(outline) if outlined else None
     region = add_crowd(paths["data"].table("instances"), "one", (20, 0, 48, 40), mask)
     region = outline if outlined else region
-    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1, **VIEW), **paths)
     true = draw("one")[1]
     box = np.zeros(SIZE, bool)
     box[11:30, 15:34] = True
@@ -73,7 +75,7 @@ def test_degenerate_cuts_are_counted(
     monkeypatch.setitem(DISCS, "one", [(1, 20, 24, 60)])  # its box covers the image
     written = write_discs(paths["data"].root)
     assert written.table("instances") == paths["data"].table("instances")
-    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1, **VIEW), **paths)
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     assert metrics == {
         "images": 3,
@@ -122,10 +124,11 @@ def test_a_run_that_finds_its_results_kept_writes_the_same_table(
 
 
 def test_results_repeat_bit_for_bit(paths: dict[str, Any], tmp_path: Path) -> None:
-    grabcut_seeds(Params(seed=3, iterations=2, min_fraction=0.1), **paths)
+    grabcut_seeds(Params(seed=3, iterations=2, min_fraction=0.1, **VIEW), **paths)
     (tmp_path / "memo").rename(tmp_path / "forgotten")
     grabcut_seeds(
-        Params(seed=3, iterations=2, min_fraction=0.1), **(paths | {"out": tmp_path / "again"})
+        Params(seed=3, iterations=2, min_fraction=0.1, **VIEW),
+        **(paths | {"out": tmp_path / "again"}),
     )
     for path in paths["out"].rglob("*.png"):
         assert (
@@ -136,4 +139,4 @@ def test_results_repeat_bit_for_bit(paths: dict[str, Any], tmp_path: Path) -> No
 def test_a_photograph_changed_since_the_dataset_stage_is_refused(paths: dict[str, Any]) -> None:
     (paths["data"].root / "photos" / "two.png").write_bytes(b"other")
     with pytest.raises(InputError, match=r"two\.png: content changed since the dataset stage"):
-        grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1), **paths)
+        grabcut_seeds(Params(seed=0, iterations=1, min_fraction=0.1, **VIEW), **paths)

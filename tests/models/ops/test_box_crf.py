@@ -56,7 +56,7 @@ def test_a_small_object_gains_where_a_crf_of_the_image_wears_it_away():
     boxes = [(36, 26, 45, 35)]
     allowed = inside_own_boxes(boxes, [1], [0, 1], (60, 80))
     start = label_probabilities(labels.astype(np.uint8), [0, 1], 0.7)
-    kernels = BoxKernels(10, 3, 3, 50, 5, 10, box_share=0.25, least_side=96)
+    kernels = BoxKernels(10, 3, 3, 50, 5, 10, box_share=1, least_side=64)
     whole = np.where(allowed, dense_crf(start, image, kernels), -1).argmax(axis=0) > 0
     found = crf_in_boxes(start, allowed, image, boxes, kernels) > 0
     assert overlap(whole, true) < 0.6 < overlap(labels, true) < 0.8 < overlap(found, true)
@@ -75,7 +75,7 @@ def test_the_range_follows_the_size_of_the_box_and_small_boxes_are_enlarged(monk
     image, start = np.zeros((200, 200, 3), np.uint8), np.ones((1, 200, 200), np.float32)
     crf_in_boxes(start, start > 0, image, boxes, kernels)
     assert seen[0] == ((200, 200), 20)
-    assert seen[1][0] == (150, 75)  # a quarter more on each side, 2.5 times as large
+    assert seen[1][0] == (200, 100)  # half of it more on each side, 2.5 times as large
     assert seen[1][1] == pytest.approx(0.1 * 2.5 * np.sqrt(20 * 40))
 
 

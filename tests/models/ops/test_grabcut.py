@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.ops.grabcut import grabcut_box
+from models.ops.grabcut import View, grabcut_box
 
 
 def disc_image(seed=0):
@@ -145,3 +145,61 @@ def test_an_object_that_is_too_small_for_its_box_fills_it(monkeypatch, pixels, k
     image, _ = disc_image()
     cut = grabcut_box(image, (10, 10, 30, 30), 5, 0.1, 0)
     assert (cut.kind, cut.mask.sum()) == (kind, kept)
+
+
+def test_a_view_of_everything_at_its_own_size_changes_nothing():
+    image = mottled_image()
+    for box in ((10, 8, 38, 32), (2, 2, 30, 30), (40, 30, 48, 40)):
+        cut = grabcut_box(image, box, 2, 0.1, 3, view=View(100.0, 0, 0))
+        expected = grabcut_box(image, box, 2, 0.1, 3)
+        np.testing.assert_array_equal(cut.mask, expected.mask)
+        assert cut.kind == expected.kind
+
+
+def test_a_margin_cuts_the_neighbourhood_as_an_image_of_its_own():
+    image, _ = disc_image()
+    unsure = np.random.default_rng(0).random((40, 48)) < 0.1
+    cut = grabcut_box(image, (14, 10, 34, 30), 2, 0, 3, unsure, View(0.25, 0, 0))
+    part = (slice(5, 35), slice(9, 39))
+    alone = grabcut_box(image[part], (5, 5, 25, 25), 2, 0, 3, unsure[part])
+    assert alone.kind == "cut"
+    np.testing.assert_array_equal(cut.mask[part], alone.mask)
+    assert cut.mask.sum() == alone.mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("view", "shape", "share"),
+    [
+        (View(0.5, 0, 0), (20, 40), 1 / 4),
+        (View(0.5, 100, 200), (50, 100), 1 / 4),
+        (View(0.5, 10, 20), (10, 20), 1 / 4),
+        (View(9.0, 0, 0), (40, 48), 200 / (40 * 48)),
+    ],
+)
+def test_what_is_seen_has_a_bounded_size(monkeypatch, view, shape, share):
+    seen = []
+
+    def keep(image, marks, *arguments):
+        seen.append((image.shape[:2], (marks == cv2.GC_PR_FGD).mean()))
+
+    monkeypatch.setattr(cv2, "grabCut", keep)
+    image, _ = disc_image()
+    grabcut_box(image, (10, 10, 30, 20), 5, 0.1, 0, view=view)
+    assert seen == [(shape, share)]
+
+
+@pytest.mark.parametrize("view", [View(0.5, 90, 128), View(1.0, 10, 24)])
+def test_the_object_is_cut_out_at_another_size(view):
+    image, disc = disc_image()
+    cut = grabcut_box(image, (15, 11, 33, 29), 5, 0.1, 0, view=view)
+    assert cut.kind == "cut"
+    assert (cut.mask & disc).sum() / (cut.mask | disc).sum() > 0.85
+    assert not cut.mask[:, :15].any()
+    assert not cut.mask[:11].any()
+
+
+def test_a_sliver_seen_at_a_bounded_size_is_filled():
+    """At 20 pixels a side nothing of the box is left to start from."""
+    image = np.random.default_rng(0).integers(0, 256, (60, 400, 3)).astype(np.uint8)
+    cut = grabcut_box(image, (0, 20, 400, 21), 1, 0.1, 0, view=View(0.5, 0, 20))
+    assert cut.mask.sum() == 400

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stages.engine.errors import InputError
-from stages.io.graphs import Graph, encode_graph, read_graph
+from stages.io.graphs import Graph, cropped_graph, encode_graph, read_graph
 
 OFFSETS = np.array([[-1, 0], [0, -1], [0, 0], [0, 1], [1, 0]])
 
@@ -31,6 +31,21 @@ def test_graphs_round_trip_and_bytes_repeat(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.offsets, OFFSETS)
     assert (found.grid, found.size, found.stride) == ((2, 3), (7, 12), 4)
     assert encode_graph(found) == encode_graph(graph())
+
+
+def test_a_cropped_graph_keeps_the_edges_between_the_cells_of_its_window() -> None:
+    rng = np.random.default_rng(0)
+    edges = rng.random((30, 5)).astype(np.float16)
+    features = rng.random((30, 4)).astype(np.float16)
+    whole = graph(features=features, edges=edges, grid=(5, 6), size=(18, 23))
+    part = cropped_graph(whole, slice(1, 5), slice(2, 6))
+    assert (part.grid, part.size, part.stride) == ((4, 4), (14, 15), 4)
+    for node, (y, x) in enumerate(np.ndindex(4, 4)):
+        before = (y + 1) * 6 + x + 2
+        np.testing.assert_array_equal(part.features[node], features[before])
+        for slot, (dy, dx) in enumerate(OFFSETS):
+            inside = 0 <= y + dy < 4 and 0 <= x + dx < 4
+            assert part.edges[node, slot] == (edges[before, slot] if inside else 0)
 
 
 def test_tables_of_another_length_are_refused() -> None:
