@@ -1,4 +1,4 @@
-"""What bounded work saves and what it costs in labels: GrabCut's view, A2GNN's surroundings, epochs.
+"""What bounded work saves and costs in labels: GrabCut's view, A2GNN's surroundings, epochs.
 
 python -m benchmarks.savings CLONE [--images N] [--stages grabcut_seeds a2gnn_label crf_refine]
 
