@@ -122,7 +122,9 @@ def test_a_crowd_gives_no_seeds_however_activated(
     paths: dict[str, Any], tmp_path: Path, rule: str, activation: float
 ) -> None:
     region = add_crowd(paths["data"].table("instances"), "two", (22, 0, 47, 30))
-    grabcut = grabcut_seeds.Params(seed=0, iterations=5, min_fraction=0.1)
+    grabcut = grabcut_seeds.Params(
+        seed=0, iterations=5, min_fraction=0.1, margin=1.0, least_side=0, most_side=0
+    )
     cut = tmp_path / "cut"
     grabcut_seeds.grabcut_seeds(grabcut, paths["data"], cut)
     scores = np.full((2, 40, 48), activation, np.float16)
