@@ -30,11 +30,16 @@ class Schedule:
 
     seed: Annotated[int, Ge(0)]
     epochs: Annotated[int, Gt(0)]
+    min_steps: Annotated[int, Ge(0)]
     batch: Annotated[int, Gt(0)]
     learning_rate: Annotated[float, Gt(0)]
     head_factor: Annotated[float, Gt(0)]
     momentum: Annotated[float, Ge(0), Lt(1)]
     weight_decay: Annotated[float, Ge(0)]
+
+    def passes(self, count: int) -> int:
+        """How often to go over `count` images: `epochs` times, or until `min_steps` are made."""
+        return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch(count, self.batch)))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
-from models.fit import Schedule, build_optimizer, parameter_groups, shuffled
+from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import Jitter, augment
 from stages.engine.command import run
 from stages.engine.errors import InputError
@@ -60,6 +60,10 @@ class Params(Schedule):
     def files(self) -> tuple[Path, ...]:
         """What `weights` names; `stages.engine.command.run` looks whether it changes meanwhile."""
         return initial_weights_files(self.weights)
+
+
+#: Below this average precision of the tags of its own images a network is undertrained.
+LEARNED = 0.5
 
 
 class Batch(NamedTuple):
@@ -143,6 +147,14 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
             "tag_average_precision": tag_average_precision(logits, truth),
         }
         write_json(out / "metrics.json", metrics)
+    precision = metrics["tag_average_precision"]
+    if precision < LEARNED:
+        steps = len(curve) * steps_per_epoch(len(files), params.batch)
+        print(
+            f"classifier_train: after {steps} steps the tags of its own images are told with "
+            f"{precision:.0%} average precision: undertrained; classifier_train.min_steps can be "
+            "raised"
+        )
 
 
 def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:

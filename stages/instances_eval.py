@@ -1,10 +1,14 @@
-"""Instance masks of the training images against ground truth: average precision, COCO's and VOC's.
+"""Instance masks of the training images against ground truth: average precision and box IoU.
 
-For COCO's pycocotools does the counting; all values in percent. A data set without instance masks
-(a VOC folder that has no SegmentationObject) gets null values and a note instead of an error.
+Average precision is COCO's (pycocotools does the counting) and VOC's. Box IoU is for masks of given
+boxes: each true mask is compared with the mask of its own box, so that neither scores nor missed
+objects play a part, and it can be held beside networks that take a true box as their prompt. All
+values in percent. A data set without instance masks (a VOC folder that has no SegmentationObject)
+gets null values and a note instead of an error.
 """
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -21,7 +25,7 @@ from pydantic.dataclasses import dataclass
 from models.average_precision import voc_average_precision, voc_hits
 from stages.engine.command import run
 from stages.engine.files import write_json
-from stages.io.data_set import Dataset, ImageFile
+from stages.io.data_set import Box, Dataset, ImageFile
 from stages.io.measures import percent
 from stages.io.tables import INSTANCES, read_rows
 
@@ -29,6 +33,9 @@ Row = Mapping[str, Any]
 #: By name in metrics.json: COCO's at one IoU as the index in its 0.50:0.05:0.95; VOC's as the IoU.
 COCO_AT = {"ap50": 0, "ap70": 4, "ap75": 5}
 VOC_AT = {"voc_ap50": 0.5, "voc_ap70": 0.7, "voc_ap75": 0.75}
+#: COCO's sizes, pixels of the true mask; and the objects whose box is a small share of its image.
+SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, math.inf)}
+TINY = 0.02
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -48,6 +55,9 @@ def instances_eval(
     Only images that have instances with masks in the ground truth are measured. `map` is the mean
     over IoU 0.50:0.05:0.95 and over classes, `ap50`, `ap70` and `ap75` those at one IoU, `ap` per
     class, all as COCO counts; `voc_ap50` and so on as VOC does (models/average_precision.py).
+    `box_iou` is the mean IoU of the true masks with those of their boxes, by COCO's sizes too and
+    for boxes below 2 % of their image (`tiny`), a box without a mask counting 0; null where the
+    instances are not those of the data set's boxes.
 
     Args:
         params: none.
@@ -73,10 +83,12 @@ def instances_eval(
         if row["mask"] is not None and row["image_id"] in measured
     ]
     metrics: dict[str, Any] = {"map": None, **dict.fromkeys([*COCO_AT, *VOC_AT]), "ap": {}}
+    metrics |= dict.fromkeys(["box_iou", *(f"box_iou_{name}" for name in (*SIZES, "tiny"))])
     if truth:
         measured_images = [images[image_id] for image_id in sorted(measured)]
         metrics |= _average_precision(truth, predicted, measured_images, names)
         metrics |= _voc_average_precision(truth, predicted, images)
+        metrics |= _box_iou(truth, predicted, data.numbered_boxes(), images)
     else:
         print("instances_eval: no instance masks in the ground truth; nothing to measure")
     metrics |= {"images": len(measured), "instances": len(truth), "predicted": len(predicted)}
@@ -139,6 +151,37 @@ def _voc_average_precision(
             values.append(voc_average_precision(*joined, objects))
         result[name] = _mean(np.array(values))
     return result
+
+
+def _box_iou(
+    truth: Sequence[Row],
+    predicted: Sequence[Row],
+    boxes: Mapping[str, Sequence[tuple[int, Box]]],
+    images: Mapping[str, ImageFile],
+) -> dict[str, float | None]:
+    """The mean IoU of each true mask with the mask of its box; a crowd has no box of its own."""
+    corners = {number: box.corners for rows in boxes.values() for number, box in rows}
+    own = {
+        row["instance_id"]: row
+        for row in predicted
+        if corners.get(row["instance_id"]) == (row["x0"], row["y0"], row["x1"], row["y1"])
+    }
+    if not own:
+        return {}
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in truth:
+        if row["is_crowd"] or row["instance_id"] not in corners:
+            continue
+        image, mask = images[row["image_id"]], own.get(row["instance_id"])
+        overlap = float(_overlaps([row], [mask], image)[0, 0]) if mask else 0.0
+        x0, y0, x1, y1 = corners[row["instance_id"]]
+        area = coco_mask.area({"size": list(image.size), "counts": row["mask"]})
+        names = [f"_{name}" for name, (least, most) in SIZES.items() if least <= area < most]
+        if (x1 - x0) * (y1 - y0) < TINY * image.size[0] * image.size[1]:
+            names.append("_tiny")
+        for name in ("", *names):
+            values[f"box_iou{name}"].append(overlap)
+    return {name: _mean(np.array(overlaps)) for name, overlaps in values.items()}
 
 
 def _overlaps(

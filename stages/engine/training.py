@@ -131,7 +131,7 @@ def train(
         SystemExit: in all of several processes but the first, at the end.
     """
     set_training_threads()
-    epochs, steps = schedule.epochs, steps_per_epoch(images, schedule.batch)
+    epochs, steps = schedule.passes(images), steps_per_epoch(images, schedule.batch)
     arithmetic = arithmetic_of(precision)
     fabric = build_fabric(arithmetic)
     # above the bar where there is one

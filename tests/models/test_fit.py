@@ -146,7 +146,7 @@ def test_a_wrong_number_of_steps_is_an_error() -> None:
 
 
 def _schedule(learning_rate: float, weight_decay: float) -> Schedule:
-    return Schedule(0, 1, 1, learning_rate, 10.0, 0.9, weight_decay)
+    return Schedule(0, 1, 0, 1, learning_rate, 10.0, 0.9, weight_decay)
 
 
 def test_parameter_groups_follow_psa() -> None:
@@ -177,6 +177,15 @@ def test_shuffled_covers_every_index_once_and_leaves_out_the_remainder() -> None
     assert steps_per_epoch(10, 3) == 3
     assert len(set(flat)) == 9
     assert shuffled(2, 3, torch.Generator())[0] in ([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize(("images", "passes"), [(100, 4), (30, 4), (20, 5), (3, 10)])
+def test_few_images_are_passed_over_until_the_least_steps_are_made(
+    images: int, passes: int
+) -> None:
+    numbers = {"learning_rate": 0.1, "head_factor": 1.0, "momentum": 0.0, "weight_decay": 0.0}
+    schedule = Schedule(seed=0, epochs=4, min_steps=10, batch=8, **numbers)
+    assert schedule.passes(images) == passes
 
 
 def test_generators_of_neighbouring_epochs_and_seeds_differ() -> None:

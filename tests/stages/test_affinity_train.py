@@ -26,7 +26,8 @@ from stages.io.weights import read_weights
 SECTION: dict[str, Any] = {
     "seed": 0, "output_stride": 8, "reduced": [64, 128, 256], "radius": 2, "window": "disc",
     "balance": "paper", "regularizer": 3.0, "sigma_xy": 6.0, "sigma_rgb": 0.1,
-    "train_backbone": True, "epochs": 2, "batch": 2, "crop": 48, "jitter": [0.1, 0.1, 0.1, 0.0],
+    "train_backbone": True, "epochs": 2, "min_steps": 0, "batch": 2, "crop": 48,
+    "jitter": [0.1, 0.1, 0.1, 0.0],
     "learning_rate": 0.01, "head_factor": 10.0, "momentum": 0.0, "weight_decay": 5e-4,
     "precision": "32-true",
 }  # fmt: skip

@@ -22,7 +22,8 @@ from tests.stages.drawn_discs import write_discs
 SECTION: dict[str, Any] = {
     "seed": 0, "method": "cam", "backbone": "resnet38d", "width": 0.05, "output_stride": 8,
     "training_stride": 8,
-    "weights": "none", "freeze_batch_norm": False, "dropout": 0.0, "epochs": 3, "batch": 3,
+    "weights": "none", "freeze_batch_norm": False, "dropout": 0.0, "epochs": 3, "min_steps": 0,
+    "batch": 3,
     "crop": 40, "scales": [0.9, 1.1], "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.05,
     "head_factor": 1.0, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
     "precision": "32-true",
@@ -66,6 +67,19 @@ def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Any]) -
     assert spec.categories == (1, 2)
     assert not network.training
     assert network.class_maps(torch.rand(1, 3, 40, 48)).shape == (1, 2, 5, 6)
+
+
+def test_a_network_that_does_not_know_its_own_images_is_said_to_be_undertrained(
+    paths: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "tag_average_precision", lambda logits, tags: 0.14)
+    classifier_train(params(epochs=1, min_steps=2), **paths)
+    said = capsys.readouterr().out
+    assert "after 2 steps" in said
+    assert "14% average precision: undertrained; classifier_train.min_steps" in said
+    monkeypatch.setattr(stage, "tag_average_precision", lambda logits, tags: 0.5)
+    classifier_train(params(epochs=1), **paths)
+    assert "undertrained" not in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(paths: dict[str, Any]) -> None:

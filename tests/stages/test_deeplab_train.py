@@ -23,6 +23,7 @@ from stages.io.tables import CATEGORIES, IMAGES, write_table
 
 SECTION: dict[str, Any] = {
     "seed": 0, "head": "aspp", "channels": 8, "rates": [1, 2], "output_stride": 16, "epochs": 2,
+    "min_steps": 0,
     "batch": 2, "crop": 32, "scales": [0.75, 1.5], "jitter": [0.1, 0.1, 0.1, 0.0],
     "optimizer": "sgd", "learning_rate": 0.01, "head_factor": 10.0, "momentum": 0.9,
     "weight_decay": 1e-4, "freeze_batch_norm": False, "precision": "32-true",

@@ -50,6 +50,8 @@ def paths(tmp_path: Path) -> dict[str, Any]:
         for name, split in (("a", "train"), ("b", "train"), ("c", "val"))
     ]
     write_table(tmp_path / "images.parquet", pd.DataFrame(rows), IMAGES)
+    no_boxes = pd.DataFrame(columns=INSTANCES.names)
+    write_table(tmp_path / "instances.parquet", no_boxes, INSTANCES)
     names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
     write_table(tmp_path / "categories.parquet", names, CATEGORIES)
     return {
@@ -125,6 +127,30 @@ def test_a_mask_on_a_crowd_counts_neither_way(paths: dict[str, Any]) -> None:
     metrics = measured(paths, [*TRUTH[2:], crowd], found)
     assert (metrics["ap50"], metrics["voc_ap50"]) == (100, 100)
     assert metrics["ap"] == {"dog": 100}
+
+
+def test_box_iou_compares_each_true_mask_with_the_mask_of_its_box(paths: dict[str, Any]) -> None:
+    whole = {"x0": 0.0, "y0": 0.0, "x1": 20.0, "y1": 20.0}
+    speck = {"x0": 0.0, "y0": 30.0, "x1": 6.0, "y1": 36.0}  # 36 of 1920 pixels: below 2 %
+    truth = [
+        row("a", 1, 1, rectangle(0, 0, 20, 20)) | whole,
+        row("a", 2, 1, rectangle(30, 0, 36, 6)) | speck,
+        row("b", 3, 2, rectangle(0, 0, 40, 40)) | {"x1": 40.0, "y1": 40.0},
+        row("b", 4, 2, rectangle(0, 0, 40, 48)) | {"is_crowd": True},
+    ]
+    boxes = pd.DataFrame([each | {"mask": None} for each in truth], columns=INSTANCES.names)
+    write_table(paths["data"].table("instances"), boxes, INSTANCES)
+    masks = [
+        truth[0] | {"mask": encode_rle(rectangle(0, 0, 20, 10)), "score": 0.1},  # half of it
+        truth[1] | {"mask": encode_rle(rectangle(30, 0, 36, 3))},
+        row("b", 9, 2, rectangle(0, 0, 40, 40), 1.0),  # of no box of the data set
+    ]
+    metrics = measured(paths, truth, masks)
+    assert metrics["box_iou"] == pytest.approx(100 * (0.5 + 0.5 + 0) / 3, abs=0.01)
+    assert (metrics["box_iou_small"], metrics["box_iou_medium"]) == (50, 0)
+    assert metrics["box_iou_large"] is None
+    assert metrics["box_iou_tiny"] == 50
+    assert measured(paths, truth, masks[2:])["box_iou"] is None
 
 
 def test_no_masks_in_the_truth_gives_nulls_and_a_note(

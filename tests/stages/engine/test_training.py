@@ -59,7 +59,7 @@ def run(model: nn.Module, checkpoint: Checkpoint, kill_at: int = 10**6) -> Curve
         optimizer,
         batches,
         loss,
-        schedule=Schedule(3, 4, 4, 0.1, 1.0, 0.9, 0.0),
+        schedule=Schedule(3, 4, 0, 4, 0.1, 1.0, 0.9, 0.0),
         images=len(X),
         precision="32-true",
         checkpoint=checkpoint,
@@ -208,7 +208,7 @@ def loss(model, batch):
 
 with Checkpoint("classifier_train", None, (), folder=Path("kept")) as checkpoint:
     curve = train(network, optimizer, batches, loss,
-                  schedule=Schedule(1, 2, 8, 0.1, 1.0, 0.0, 0.0), images=24,
+                  schedule=Schedule(1, 2, 0, 8, 0.1, 1.0, 0.0, 0.0), images=24,
                   precision="32-true", checkpoint=checkpoint)
     with open("written.txt", "a") as file:
         file.write(" ".join(f"{row['square']:.5f}" for row in curve) + "\\n")
