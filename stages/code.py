@@ -7,7 +7,6 @@ Writes
     files.json     the MD5 of each module as it is, comments and all, for `why`.
 """
 
-import hashlib
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from stages.engine.closure import CLOSURES, all_closures, read_lock
 from stages.engine.command import run
 from stages.engine.errors import InputError
-from stages.engine.files import write_json
+from stages.engine.files import md5_of, write_json
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -43,7 +42,7 @@ def code(params: Params, lock: Path, out: Path) -> None:
     locked = read_lock(lock)
     for name in sorted(entries & locked.keys()):
         _warn_of_another_version(name, locked[name])
-    files = {name: _md5(Path(name)) for name in sorted(entries - locked.keys())}
+    files = {name: md5_of(Path(name).read_bytes()) for name in sorted(entries - locked.keys())}
     if all_closures(Path()) != closures:
         raise InputError("the code changed while it was read; run again")
     write_json(out / "files.json", files)
@@ -57,10 +56,6 @@ def _warn_of_another_version(name: str, locked: str) -> None:
         return
     if installed.partition("+")[0] not in locked.split(" or "):
         print(f"code: {name} {installed} is installed, not {locked}: `make venv`", file=sys.stderr)
-
-
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from stages.engine.files import md5_of
+
 #: What DVC writes as the hash of a file or, with ".dir", of a folder. A dvc.lock may have come with
 #: a fetched commit, and a hash becomes part of a path.
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -25,7 +27,9 @@ def problem_of(path: Path, md5: str) -> str:
     """What is wrong with a file that should have this hash; empty for a sound one or none."""
     try:
         with path.open("rb") as file:
-            actual = hashlib.file_digest(file, _md5).hexdigest()
+            actual = hashlib.file_digest(
+                file, lambda: hashlib.md5(usedforsecurity=False)
+            ).hexdigest()
     except FileNotFoundError:
         return ""
     except OSError as error:  # a sector that cannot be read
@@ -40,7 +44,7 @@ def listing(cache: Path, md5: str) -> dict[str, str] | None:
         content = path.read_bytes()
     except OSError:
         return None
-    if _md5(content).hexdigest() != md5.removesuffix(".dir"):
+    if md5_of(content) != md5.removesuffix(".dir"):
         return None
     return {
         entry["relpath"]: entry["md5"]
@@ -71,7 +75,3 @@ def drop_damaged(cache: Path, md5: str) -> Iterator[str]:
                 with suppress(OSError):  # another's, in a shared cache
                     path.unlink(missing_ok=True)
                 yield f"{path}: {problem}; {'not to be removed' if path.exists() else 'dropped'}"
-
-
-def _md5(content: bytes = b"") -> "hashlib._Hash":
-    return hashlib.md5(content, usedforsecurity=False)

@@ -4,7 +4,6 @@ A folder of 10,000 files is listed in 0.05 s this way. Where the cache has nothi
 asked through DVC's own file system, and what comes is kept in .seedmask/fetched.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any
 from pipelines.graph.damage import HASH, is_inside, object_path
 from pipelines.graph.revisions import Record, Revision, read_file_of
 from stages.engine.errors import InputError
-from stages.engine.files import write_bytes
+from stages.engine.files import md5_of, write_bytes
 
 FETCHED = Path(".seedmask/fetched")  # what came from a remote or from git, by hash
 
@@ -95,7 +94,7 @@ class Objects:
         content = None
         if revision.commit is not None:
             content = read_file_of(self.root, revision.commit, path)
-        if content is None or _md5(content) != md5:
+        if content is None or md5_of(content) != md5:
             content = self._from_remote(revision, path, md5)
         write_bytes(fetched, content)
         return fetched
@@ -105,7 +104,7 @@ class Objects:
             content = bytes(self._remote(revision).cat_file(path))
         except Exception as error:  # whatever the remote's library raises
             raise self._missing(revision, path) from error
-        if _md5(content) != md5:  # for the workspace DVC gives what lies there
+        if md5_of(content) != md5:  # for the workspace DVC gives what lies there
             raise self._missing(revision, path)
         return content
 
@@ -175,8 +174,4 @@ def _checked(listed: Mapping[str, str]) -> dict[str, str]:
 
 def file_md5(path: Path) -> str:
     """The hash that DVC gives a file."""
-    return _md5(path.read_bytes())
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return md5_of(path.read_bytes())

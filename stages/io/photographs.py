@@ -1,6 +1,5 @@
 """Reading photographs: whatever the file holds, uint8 RGB [H, W, 3] the right way up comes out."""
 
-import hashlib
 import io
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from stages.engine.errors import InputError
+from stages.engine.files import md5_of
 from stages.io.user_files import read_user_bytes
 
 RGB = npt.NDArray[np.uint8]
@@ -50,7 +50,7 @@ def read_image(path: Path, md5: str) -> RGB:
         InputError: the file is missing or is not the one that images.parquet describes.
     """
     content = read_user_bytes(path)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    found = md5_of(content)
     if found != md5:
         raise InputError(
             f"{path}: content changed since the dataset stage (md5 {found}, expected {md5}); "

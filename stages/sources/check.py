@@ -1,6 +1,5 @@
 """One image of a data set against its file: decoded, turned upright, its boxes clipped."""
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stages.engine.errors import InputError, shown
-from stages.engine.files import write_bytes
+from stages.engine.files import md5_of, write_bytes
 from stages.io.label_maps import encode_label_map
 from stages.io.photographs import decode_image
 from stages.io.user_files import read_user_bytes
@@ -100,14 +99,13 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> C
         for outline in outlines
         if outline.is_drawn and outline.area
     ]
-    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     row = {
         "image_id": image.image_id,
         "split": image.split,
         "file": image.file,
         "width": width,
         "height": height,
-        "md5": digest,
+        "md5": md5_of(content),
     }
     return CheckedImage(row, instances, truths, dropped, counts)
 

@@ -1,6 +1,5 @@
 """What the readers of data sets have in common: their answer, and checks of ids, names, boxes."""
 
-import hashlib
 import math
 import os
 import re
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from stages.engine.errors import InputError, shown
+from stages.engine.files import md5_of
 
 IMAGE_ID = re.compile(r"[A-Za-z0-9_.-]+")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -212,5 +212,4 @@ def held_out(image_id: str, one_in: int) -> bool:
         image_id: of the image.
         one_in: one image in so many is; 0: none.
     """
-    digest = hashlib.md5(image_id.encode(), usedforsecurity=False).hexdigest()
-    return one_in > 0 and int(digest[:8], 16) % one_in == 0
+    return one_in > 0 and int(md5_of(image_id.encode())[:8], 16) % one_in == 0
