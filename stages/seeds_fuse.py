@@ -86,7 +86,7 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path)
         InputError: a source is missing, unreadable or of another size than its image.
     """
     boxes, images = data.boxes(), data.images("train")
-    trust = _measure_trust(images, boxes, cams, cuts)
+    trust = _measure_trust(images, boxes, cams)
     weak = trust[trust["trust"] < params.trust].groupby("image_id")["category"].agg(tuple)
     items = {
         image.image_id: Item(
@@ -128,24 +128,22 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path)
 
 
 def _measure_trust(
-    images: Sequence[ImageFile], boxes: Mapping[str, tuple[Box, ...]], cams: Path, cuts: Path
+    images: Sequence[ImageFile], boxes: Mapping[str, tuple[Box, ...]], cams: Path
 ) -> pd.DataFrame:
-    """The table `TRUST` of all maps: each by what of it is on what was cut out."""
+    """The table `TRUST` of all maps: each by what of it is in its own boxes."""
     rows: list[tuple[str, int]] = []
     shares: list[tuple[float, float]] = []
     for image in counted(images, "seeds_fuse", "images weighed"):
         name, size = image.image_id, image.size
         found = read_score_map(cams / f"{name}.npz", size)
-        labels = read_label_map(cuts / f"{name}.png", size)
         scores = cells_to_pixels(found.scores, size, found.stride)
         classes = [int(label) for label in found.classes]
-        own = boxes.get(name, ())
-        inside = inside_own_boxes(
-            [box.corners for box in own], [box.category for box in own], classes, size
-        )
-        for label, activations, allowed in zip(classes, scores, inside, strict=True):
+        corners = [box.corners for box in boxes.get(name, ())]
+        categories = [box.category for box in boxes.get(name, ())]
+        inside = inside_own_boxes(corners, categories, classes, size)
+        for label, activations, own in zip(classes, scores, inside, strict=True):
             rows.append((name, label))
-            shares.append(activation_share(activations, allowed & (labels == label)))
+            shares.append(activation_share(activations, own))
     table = pd.DataFrame(rows, columns=["image_id", "category"])
     of_class, of_map = map_trust(
         [label for _, label in rows], [share for share, _ in shares], [area for _, area in shares]

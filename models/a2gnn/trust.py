@@ -1,11 +1,11 @@
 """How far a class activation map may speak, told without ground truth.
 
-A map that knows its object has its activation on it. What is known of the object is what was cut
-out of the boxes of the class; chance is an even map, whose share there is that of the area. With
-the share s of a map's activation on the cuts and their share a of the image, s - a is what the map
-knows, 1 - a what it could know, and the ratio of the two (as in Cohen's kappa) is 1 where all
-activation is on the object, 0 at chance, negative below. One map is one sample, and where the
-object fills the picture none at all, so the ratio is of sums, which begin with a doubt:
+A map that knows its class has its activation inside the boxes of that class; chance is an even map,
+whose share there is that of the area. With the share s of a map's activation in its own boxes and
+their share a of the image, s - a is what the map knows, 1 - a what it could know, and the ratio of
+the two (as in Cohen's kappa) is 1 where all activation is in the boxes, 0 at chance, negative
+below. One map is one sample, and where a box fills the picture none at all, so the ratio is of
+sums, which begin with a doubt:
 
     T_c  = sum_i (s_ic - a_ic) / (1 + sum_i (1 - a_ic))             of a class, over its images
     t_ic = (s_ic - a_ic + T_c) / (1 - a_ic + 1)                     of one map
@@ -22,11 +22,11 @@ import numpy.typing as npt
 def activation_share(
     activations: npt.NDArray[np.float32], own: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """The s and a of one map: shares of its activation and of its area that are the object's.
+    """The s and a of one map: the shares of its activation and of its area in its own boxes.
 
     Args:
         activations: [H, W], at least 0; where all are 0 the share is 0: nothing is known.
-        own: bool [H, W], what was cut out as objects of its class.
+        own: bool [H, W], the boxes of its class.
     """
     total = float(activations.sum(dtype=np.float64))
     share = float(activations[own].sum(dtype=np.float64)) / total if total > 0 else 0.0
