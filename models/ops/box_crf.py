@@ -88,8 +88,8 @@ def _at_scale(
     shape = round(scale * width), round(scale * height)
     reach = kernels.box_share * scale * math.sqrt(sides[0] * sides[1])
     bounded = replace(kernels, bilateral_xy=min(kernels.bilateral_xy, reach))
-    view = cv2.resize(image, shape).astype(np.uint8, copy=False)
-    refined = dense_crf(_resized(probabilities, shape), view, bounded)
+    enlarged = np.asarray(cv2.resize(image, shape), dtype=np.uint8)
+    refined = dense_crf(_resized(probabilities, shape), enlarged, bounded)
     return _resized(refined, (width, height))
 
 

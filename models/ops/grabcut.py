@@ -120,8 +120,8 @@ def _cut(
         scale = max(view.least_side / side, scale)
     shape = max(round(scale * width), 1), max(round(scale * height), 1)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    image = cv2.resize(image, shape, interpolation=how).astype(np.uint8, copy=False)
-    marks = cv2.resize(marks, shape, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    image = np.asarray(cv2.resize(image, shape, interpolation=how), dtype=np.uint8)
+    marks = cv2.resize(marks, shape, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(seed)
     cv2.grabCut(
