@@ -93,7 +93,7 @@ def test_the_table_has_what_was_made_of_each_box_alone(
 ) -> None:
     monkeypatch.setitem(DISCS, "one", [(1, 20, 24, 60)])  # its box covers the image
     write_discs(paths["data"].root)
-    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1), **paths)
+    grabcut_seeds(Params(seed=0, iterations=5, min_fraction=0.1, **VIEW), **paths)
     given = [
         row
         for row in read_rows(paths["data"].table("instances"), INSTANCES)
@@ -116,7 +116,7 @@ def test_the_table_has_what_was_made_of_each_box_alone(
 def test_a_run_that_finds_its_results_kept_writes_the_same_table(
     paths: dict[str, Any], tmp_path: Path
 ) -> None:
-    params = Params(seed=0, iterations=1, min_fraction=0.1)
+    params = Params(seed=0, iterations=1, min_fraction=0.1, **VIEW)
     grabcut_seeds(params, **paths)
     grabcut_seeds(params, **(paths | {"out": tmp_path / "again"}))
     for name in ("instances.parquet", "metrics.json"):
