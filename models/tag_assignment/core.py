@@ -63,8 +63,8 @@ def open_core(problem: Problem, ascent: Ascent, *, most: int | None = None) -> C
     gap = ascent.upper - ascent.lower
     if most is not None:
         every = np.concatenate([of_slots, of_rejecting])
-        place = min(len(problem.tagged) + most, len(every) - 1)
-        gap = min(gap, float(np.partition(every, place)[place]))
+        last = min(len(problem.tagged) + most, len(every) - 1)
+        gap = min(gap, float(np.partition(every, last)[last]))
     possible = of_slots <= gap
     may_reject = of_rejecting <= gap
     if most is not None:  # what is at hand stays possible
