@@ -103,7 +103,7 @@ def build_problem(
         kept: how many instances get a tag (`kept_count`).
 
     Raises:
-        ValueError: shapes that differ, a p outside [0, 1], a bad beta, or more to keep than have a
+        ValueError: shapes that differ, a p outside [0, 1], a bad beta or more to keep than have a
             keyword.
     """
     if probabilities.shape != keywords.shape or graph.nodes != len(keywords):
@@ -129,7 +129,11 @@ def build_problem(
     left = slots[graph.left[edges], shared]
     right = slots[graph.right[edges], shared]
     weight = graph.weight[edges]
-    unit = _unit(float(gain.sum() + weight.sum()))
+    with np.errstate(over="ignore"):
+        total = float(gain.sum() + weight.sum())
+    if not math.isfinite(total):
+        raise ValueError(f"beta: expected less, got {beta}: beta p sums to infinity")
+    unit = math.ldexp(1.0, math.frexp(total)[1] - 52) if total else 1.0
     return Problem(
         instances=len(keywords),
         kept=kept,
@@ -151,11 +155,6 @@ def check_probabilities(probabilities: npt.NDArray[np.floating]) -> None:
         row, column = np.argwhere(wrong)[0]
         value = probabilities[row, column]
         raise ValueError(f"probabilities: row {row} has {value}; expected 0 to 1")
-
-
-def _unit(total: float) -> float:
-    """The power of two of which `total` holds between 2^51 and 2^52; 1 where it is 0."""
-    return math.ldexp(1.0, math.frexp(total)[1] - 52) if total else 1.0
 
 
 def kept_count(retention: float, instances: int) -> int:

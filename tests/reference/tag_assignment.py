@@ -58,8 +58,7 @@ def best_objective(
 def every_choice(problem: Problem) -> list[Bools]:
     """Every assignment of a problem, as chosen slots."""
     options = [
-        [None, *range(first, last)]
-        for first, last in itertools.pairwise(problem.starts.tolist())
+        [None, *range(first, last)] for first, last in itertools.pairwise(problem.starts.tolist())
     ]
     found = []
     for picked in itertools.product(*options):
@@ -84,9 +83,7 @@ def exact_bound(problem: Problem, shares: Floats) -> Fraction:
         assert 0 <= share <= weight
         scores[left] += Fraction(share)
         scores[right] += Fraction(weight) - Fraction(share)
-    best = [
-        max(scores[first:last]) for first, last in itertools.pairwise(problem.starts.tolist())
-    ]
+    best = [max(scores[first:last]) for first, last in itertools.pairwise(problem.starts.tolist())]
     return sum(sorted(best, reverse=True)[: problem.kept], Fraction(0))
 
 
