@@ -44,11 +44,6 @@ class Core:
     kept: int
     constant: float
 
-    @property
-    def size(self) -> int:
-        """How many variables its program has."""
-        return len(self.slots) + len(self.left)
-
 
 def open_core(problem: Problem, ascent: Ascent, *, most: int | None = None) -> Core:
     """Drop every choice that no assignment better than `ascent.chosen` makes.

@@ -25,7 +25,7 @@ from models.tag_assignment.problem import Bools, Floats, Indices, Problem
 
 MATCHINGS = 128  # at most; an instance with more pairs is a hub
 PATIENCE = 8  # sweeps without a gap that is smaller by a hundredth
-FEW = 64  # slots that are open, which are quicker solved than moved
+FEW = 500  # one open slot in so many: HiGHS solves those in less than a sweep or two take
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def ascend(
         sweeps: at most.
     """
     batches = [_batch(problem, pairs, fraction) for pairs, fraction in _matchings(problem)]
+    few = max(64, len(problem.gain) // FEW)
     lower, least, last = -1.0, np.inf, 0
     chosen = np.zeros(len(problem.gain), dtype=bool)
     shares = np.floor(problem.weight / 2)
@@ -97,7 +98,7 @@ def ascend(
         if gap < 0.99 * least:
             least, last = gap, sweep
         ended = gap <= tolerance * upper or sweep - last == PATIENCE or sweep == sweeps
-        if ended or _open_slots(problem, scores, best, gap) <= FEW:
+        if ended or _open_slots(problem, scores, best, gap) <= few:
             break
         for batch in batches:
             _move(batch, shares, scores)

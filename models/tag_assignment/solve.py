@@ -11,8 +11,10 @@ from models.tag_assignment.primal import improved
 from models.tag_assignment.problem import Bools, Floats, Problem
 
 TOLERANCE = 1e-9  # relative gap that counts as none
-SMALL = 2500  # variables with which HiGHS is done in a second or so
-HOPELESS = 20_000  # variables with which it finds nothing within minutes
+#: What makes a core hard are its pairs. With so many HiGHS is done in a second or so,
+EASY = 1500
+#: and with so many it finds nothing within minutes.
+HOPELESS = 10_000
 ROUNDS = 4  # of nearing the optimum before it is proven
 
 
@@ -45,19 +47,21 @@ def solve(problem: Problem, *, time_limit: float = 60.0) -> Solution:
     if problem.kept == 0:
         nothing = np.zeros(len(problem.gain), dtype=bool)
         return Solution(nothing, np.floor(problem.weight / 2), 0.0, 0.0, 0.0)
-    end = time.monotonic() + time_limit
     ascent = ascend(problem, tolerance=TOLERANCE)
+    end = time.monotonic() + time_limit
     tolerance = TOLERANCE * ascent.upper
     core = open_core(problem, ascent)
     for _ in range(ROUNDS):
         left = end - time.monotonic()
-        if core.size <= SMALL or ascent.upper - ascent.lower <= tolerance or left <= 0:
+        if len(core.left) <= EASY or ascent.upper - ascent.lower <= tolerance or left <= 0:
             break
-        ascent = _nearer(problem, ascent, left / 4)
+        before, ascent = ascent.lower, _nearer(problem, ascent, left / 4)
+        if ascent.lower == before:
+            break
         core = open_core(problem, ascent)
     chosen, lower, upper = ascent.chosen, ascent.lower, ascent.upper
     left = end - time.monotonic()
-    if upper - lower > tolerance and core.size <= HOPELESS and left > 0:
+    if upper - lower > tolerance and len(core.left) <= HOPELESS and left > 0:
         chosen, bound = solve_core(problem, core, ascent, tolerance=tolerance, time_limit=left)
         lower = problem.objective(chosen)
         upper = min(upper, max(bound, lower))
@@ -71,12 +75,14 @@ def _nearer(problem: Problem, ascent: Ascent, time_limit: float) -> Ascent:
     Where clusters as a whole are in or out, no small change leads from one good assignment to a
     better one, and the gap leaves nearly all choices open.
     """
-    most = SMALL
-    while (core := open_core(problem, ascent, most=most)).size > SMALL and most > 1:
+    most = EASY
+    while len((core := open_core(problem, ascent, most=most)).left) > EASY and most > 1:
         most //= 2
     tolerance = (ascent.upper - ascent.lower) / 20
     chosen, _ = solve_core(problem, core, ascent, tolerance=tolerance, time_limit=time_limit)
     chosen = improved(problem, chosen)
+    if problem.objective(chosen) <= ascent.lower:
+        return ascent
     start = replace(ascent, chosen=chosen, lower=problem.objective(chosen))
     return ascend(problem, tolerance=TOLERANCE, start=start)
 
