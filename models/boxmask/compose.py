@@ -170,8 +170,8 @@ def agreed_seeds(
 
     Returns:
         uint8 [H, W]: the class where a box of its own is sure, 0 where every box that holds the
-        pixel is sure that it is not its object, 255 elsewhere. No box is without a seed unless
-        others hide all of it.
+        pixel is sure that it is not its object and nothing else says it is, 255 elsewhere. No box
+        is without a seed unless others hide all of it.
     """
     seeds = np.zeros(labels.shape, dtype=np.uint8)
     surely = np.zeros(labels.shape, dtype=bool)
@@ -183,6 +183,7 @@ def agreed_seeds(
         if own.any() and not is_object.any():
             is_object = own & likeliest(np.where(own, opinion.probability, 0), LEAST_SHARE)
         surely[here] |= is_object
-        seeds[here][(opinion.predicted > 1 - sure) | told] = UNKNOWN
+        likely = told | opinion.mask
+        seeds[here][(opinion.predicted > 1 - sure) | likely] = UNKNOWN
     seeds[surely] = labels[surely]
     return seeds

@@ -87,6 +87,34 @@ def seeds(opinions: Sequence[Opinion], labels: npt.NDArray[np.uint8], sure: floa
                 chance = opinion.predicted[y - y0, x - x0]
                 cut = chance > 0.5 if opinion.cut is None else bool(opinion.cut[y - y0, x - x0])
                 objects |= chance >= sure and cut and labels[y, x] == opinion.category
-                others &= chance <= 1 - sure and not cut
+                likely = opinion.probability[y - y0, x - x0] > 0.5 or opinion.mask[y - y0, x - x0]
+                others &= chance <= 1 - sure and not cut and not likely
         found[y, x] = labels[y, x] if objects else 0 if others else 255
     return found
+
+
+def mixed(
+    predicted: npt.NDArray[np.float32],
+    again: npt.NDArray[np.bool_],
+    cut: npt.NDArray[np.bool_] | None,
+) -> npt.NDArray[np.float64]:
+    """Pixel by pixel: each opinion counts by the square of how far its mask reaches in its box."""
+    height, width = predicted.shape
+    opinions = [(0.35, predicted > 0.5, predicted), (0.15, again, None)]
+    if cut is not None:
+        opinions.append((0.5, cut, None))
+    whole = sum(share for share, _, _ in opinions)
+    weights = []
+    for share, mask, _ in opinions:
+        rows = [y for y in range(height) if mask[y].any()]
+        columns = [x for x in range(width) if mask[:, x].any()]
+        area = (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1) if rows else 0
+        weights.append(share / whole * (area / (height * width)) ** 2)
+    result = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            result[y, x] = 0.7 * (1 - sum(weights))
+            for weight, (_, mask, soft) in zip(weights, opinions, strict=True):
+                chance = float(soft[y, x]) if soft is not None else (0.85 if mask[y, x] else 0.15)
+                result[y, x] += weight * chance
+    return result

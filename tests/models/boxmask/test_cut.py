@@ -3,6 +3,7 @@ import pytest
 
 from models.boxmask import cut
 from models.boxmask.cut import cut_again, mixed
+from tests.reference import box_masks as reference
 
 
 def disc(size: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -57,8 +58,25 @@ def test_the_guess_stays_where_the_cut_loses_half_of_it(monkeypatch: pytest.Monk
     np.testing.assert_array_equal(cut_again(picture, guess, np.ones_like(mask), 0), mask)
 
 
-def test_opinions_are_mixed_by_their_worth() -> None:
-    predicted = np.array([[0.9, 0.1]], np.float32)
-    yes, no = np.array([[True, False]]), np.array([[False, True]])
-    np.testing.assert_allclose(mixed(predicted, yes, no), [[0.66, 0.34]], rtol=1e-6)
-    np.testing.assert_allclose(mixed(predicted, yes, None), [[0.875, 0.125]], rtol=1e-6)
+@pytest.mark.parametrize("seed", range(20))
+def test_opinions_are_mixed_as_far_as_they_reach(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    height, width = generator.integers(1, 9, size=2)
+    predicted = generator.random((height, width)).astype(np.float32)
+    predicted *= generator.random() < 0.8  # a network that sees nothing
+    again, first = generator.random((2, height, width)) < generator.random()
+    for cut_of_box in (first, None):
+        expected = reference.mixed(predicted, again, cut_of_box)
+        np.testing.assert_allclose(mixed(predicted, again, cut_of_box), expected, atol=1e-6)
+
+
+def test_a_cat_on_a_chair_is_no_chair() -> None:
+    chair = np.ones((10, 10), bool)
+    chair[4:6, 4:6] = False
+    cat = np.where(chair, 0.02, 0.98).astype(np.float32)
+    probability = mixed(cat, cat > 0.5, chair)
+    assert (probability[chair] > 0.5).all()
+    assert (mixed(cat, cat > 0.5, None)[chair] > 0.5).all()
+    fitting = np.zeros((10, 10), np.float32)
+    fitting[2:8] = fitting[:, 3:7] = 0.98  # reaches all sides
+    assert ((mixed(fitting, fitting > 0.5, None) > 0.5) == (fitting > 0.5)).all()
