@@ -85,7 +85,7 @@ def box_overlaps(data: Dataset, ids: set[str], labels: Path) -> dict[str, list[t
             ]
             if (box.x1 - box.x0) * (box.y1 - box.y0) < TINY * label_map.size:
                 names.append("tiny")
-                groups["emptied"] += [(image_id, 0.0)] * (not instance.found)
+                groups["emptied"] += [(image_id, 0.0)] * (not instance.is_seen)
             for name in ("all", *names):
                 groups[name].append((image_id, overlap))
     return groups
