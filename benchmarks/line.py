@@ -49,7 +49,8 @@ class Line:
         graph_build(self.params(graph_build), data, affinity / "weights.pt", out)
         a2gnn_label(self.params(a2gnn_label), data, out / "graphs", seeds, out / "a2gnn")
         average = self.params(maps_average)
-        maps_average(average, data, out / "a2gnn/maps", masks / "maps", out / "average")
+        trust = out / "seeds/trust.parquet"
+        maps_average(average, data, out / "a2gnn/maps", masks / "maps", trust, out / "average")
 
     def measure(self, data: Dataset, source: Path, out: Path, **changes: object) -> float:
         """The mIoU of the labels that the CRF makes of scores or labels, in percent.

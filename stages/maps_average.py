@@ -25,6 +25,7 @@ from stages.io.crowds import crowd_region
 from stages.io.data_set import Box, Crowd, Dataset
 from stages.io.label_maps import encode_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map, read_score_map
+from stages.io.tables import TRUST, read_rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -32,6 +33,7 @@ class Params:
     """Numbers of this stage; params.yaml says what each is."""
 
     weight: Annotated[float, Field(ge=0, le=1)]
+    least_trust: Annotated[float, Field(ge=-1, le=1)]
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
 
@@ -49,14 +51,20 @@ class Item:
     params: Params
 
 
-def maps_average(params: Params, data: Dataset, first: Path, second: Path, out: Path) -> None:
+def maps_average(
+    params: Params, data: Dataset, first: Path, second: Path, trust: Path, out: Path
+) -> None:
     """Average the probabilities of the training images.
+
+    The first source learned from class activations: where most of them deserve no trust, the second
+    stands alone.
 
     Args:
         params: see `Params`.
         data: the data set.
         first: folder of <image_id>.npz, probabilities of the background and of classes.
         second: the same of another source; a class that one of them lacks is 0 there.
+        trust: trust.parquet, how far each activation map may speak.
         out: gets maps/, labels/ and metrics.json.
 
     Raises:
@@ -64,6 +72,13 @@ def maps_average(params: Params, data: Dataset, first: Path, second: Path, out: 
             background.
     """
     boxes, crowds = data.boxes(), data.crowds()
+    trusts = [row["trust"] for row in read_rows(trust, TRUST)]
+    middle = float(np.median(trusts)) if trusts else params.least_trust
+    if middle < params.least_trust:
+        params = dataclasses.replace(params, weight=0)
+        print(
+            f"maps_average: median trust of the activations {middle:.2f}: the second source alone"
+        )
     items = {
         image.image_id: Item(
             image.image_id,
@@ -78,7 +93,9 @@ def maps_average(params: Params, data: Dataset, first: Path, second: Path, out: 
     }
     stats = map_images(_one_image, items, out, stage="maps_average")
     dispute = float(np.mean([each["dispute"] for each in stats]))
-    write_json(out / "metrics.json", {"images": len(items), "mean_dispute": round(dispute, 4)})
+    metrics: dict[str, float] = {"images": len(items), "mean_dispute": round(dispute, 4)}
+    metrics |= {"median_trust": round(middle, 4), "weight": params.weight}
+    write_json(out / "metrics.json", metrics)
 
 
 def _one_image(item: Item) -> Outcome:

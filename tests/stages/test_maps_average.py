@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stages.engine import parallel
@@ -12,6 +13,7 @@ from stages.engine.files import write_bytes
 from stages.engine.memo import Memo
 from stages.io.label_maps import read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map, read_score_map
+from stages.io.tables import TRUST, write_table
 from stages.maps_average import Params, maps_average
 from tests.stages.drawn_discs import DISCS, SIZE, add_crowd, draw, write_discs
 
@@ -35,12 +37,24 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         true = draw(name)[1]
         right = np.array([true == label for label in classes], np.float32)
         write_map(tmp_path / "second" / f"{name}.npz", right, classes, 1)
+    write_trust(tmp_path / "trust.parquet", [0.4, 0.1, 0.0])
     names = ("first", "second", "out")
-    return {name: tmp_path / name for name in names} | {"data": data}
+    return {name: tmp_path / name for name in names} | {
+        "data": data,
+        "trust": tmp_path / "trust.parquet",
+    }
+
+
+def write_trust(path: Path, trusts: list[float]) -> None:
+    rows = [
+        {"image_id": str(number), "category": 1, "class_trust": 0.2, "trust": trust}
+        for number, trust in enumerate(trusts)
+    ]
+    write_table(path, pd.DataFrame(rows, columns=TRUST.names), TRUST)
 
 
 def params(**changes: object) -> Params:
-    numbers = {"weight": 0.5, "inside_boxes": True, "box_margin": 0}
+    numbers = {"weight": 0.5, "least_trust": 0.1, "inside_boxes": True, "box_margin": 0}
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
 
@@ -62,6 +76,23 @@ def test_the_map_is_the_weighted_mean_and_the_heavier_source_labels(
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     share = np.mean([(draw(name)[1] > 0).mean() for name in ("one", "two", "empty")])
     assert metrics["mean_dispute"] == pytest.approx(share, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("trusts", "weight"), [([0.4, 0.09, 0.0], 0.0), ([0.4, 0.1, 0.0], 0.75), ([], 0.75)]
+)
+def test_where_most_activations_are_too_weak_the_second_source_stands_alone(
+    paths: dict[str, Any],
+    trusts: list[float],
+    weight: float,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_trust(paths["trust"], trusts)
+    maps_average(params(weight=0.75), **paths)
+    true = draw("two")[1]
+    np.testing.assert_array_equal(labels(paths, "two"), 0 * true if weight else true)
+    assert json.loads((paths["out"] / "metrics.json").read_text())["weight"] == weight
+    assert ("the second source alone" in capsys.readouterr().out) == (not weight)
 
 
 def test_a_class_that_one_source_lacks_is_nowhere_in_it(paths: dict[str, Any]) -> None:
