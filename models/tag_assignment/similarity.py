@@ -19,6 +19,7 @@ Indices = npt.NDArray[np.int64]
 Symmetrise = Literal["union", "mutual", "directed"]
 
 _PAIRS = 4096  # whose cosines are computed at a time, in float64
+_DIGITS = 12  # of a cosine: rows that are multiples of one another tie, whatever float64 rounds
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def nearest_neighbours(
         block: rows and columns of the cosine matrix that are held at a time.
 
     Returns:
-        int64 and float64 [n, k]: rows and cosines in [-1, 1], largest first, ties by row.
+        int64 and float64 [n, k]: rows and cosines in [-1, 1] to 12 digits, largest first, ties by
+        row.
 
     Raises:
         ValueError: k < 1, or as `row_norms`.
@@ -186,7 +188,7 @@ class _Candidates:
     def _exact(
         self, rows: Indices, columns: Indices
     ) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
-        """The k best of each row by their cosines in float64, ties by column."""
+        """The k best of each row by their cosines in float64 to 12 digits, ties by column."""
         cosines = np.empty(len(rows))
         for start in range(0, len(rows), _PAIRS):
             u, v = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
@@ -194,7 +196,7 @@ class _Candidates:
             right = self._features[v].astype(np.float64)
             dots = np.einsum("ij,ij->i", left, right)
             cosines[start : start + _PAIRS] = dots / (self._norms[u] * self._norms[v])
-        cosines = np.clip(cosines, -1, 1)
+        cosines = np.round(np.clip(cosines, -1, 1), _DIGITS)
         order = np.lexsort((columns, -cosines, rows))
         order = order[_place(rows[order]) < self._k]
         return rows[order], columns[order], cosines[order]
