@@ -111,7 +111,8 @@ def _one_image(item: Item) -> Outcome:
         allowed = inside_own_boxes(corners, categories, classes, size)
         allowed[:, crowd & outside_boxes(corners, size)] = True
         probabilities = allowed_only(probabilities, allowed, classes.index(0))
-        winner = crf_in_boxes(probabilities, allowed, item.image.read(), corners, params)
+        own = [classes.index(label) if label in classes else -1 for label in categories]
+        winner = crf_in_boxes(probabilities, allowed, item.image.read(), corners, own, params)
         labels = np.where(outside_boxes(corners, size), np.uint8(0), names[winner])
         source = names[np.where(allowed, probabilities, -1).argmax(axis=0)]
         labels = with_emptied_boxes(labels, source, corners, categories)

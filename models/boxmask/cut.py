@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.boxmask.crops import Floats, resized
+from models.ops.boxes import reach
 
 #: The longer side of the part that is cut, in pixels, at most.
 SIDE = 256
@@ -84,15 +85,6 @@ def mixed(
         total += weight * probability
         left -= weight
     return np.asarray(total + left * FILLED, dtype=np.float32)
-
-
-def reach(mask: npt.NDArray[np.bool_]) -> float:
-    """Share of a box that the bounding box of a mask in it covers, 0 to 1; mask: bool [h, w]."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return 0.0
-    covered = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
-    return float(covered / mask.size)
 
 
 def _worth(mask: npt.NDArray[np.bool_]) -> Floats:

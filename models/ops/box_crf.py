@@ -2,7 +2,9 @@
 
 One CRF over the image has one scale: kernels that clean up an object of 300 pixels wipe out one of
 20. Here the range of the bilateral kernel is bounded by the size of the box, small boxes are
-refined on an enlarged crop, and a pixel belongs to the smallest box that holds it.
+refined on an enlarged crop, and a pixel belongs to the smallest box that holds it. A box is tight:
+its object reaches all four sides. Where the CRF wears an object away from them (the legs of a
+chair, a tail), its word on that box does not count.
 """
 
 import math
@@ -13,9 +15,9 @@ from typing import Annotated
 import cv2
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
-from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
+from models.ops.boxes import BoxTuple, pixel_box, reach, smaller_on_top
 from models.ops.crf import Kernels, dense_crf, normalized
 
 #: What a box's CRF sees around it, as a share of its width and height on each side.
@@ -28,6 +30,7 @@ class BoxKernels(Kernels):
 
     box_share: Annotated[float, Gt(0)]
     least_side: Annotated[int, Ge(0)]
+    least_reach: Annotated[float, Ge(0), Le(1)]
 
 
 def crf_in_boxes(
@@ -35,21 +38,27 @@ def crf_in_boxes(
     allowed: npt.NDArray[np.bool_],
     image: npt.NDArray[np.uint8],
     boxes: Sequence[BoxTuple],
+    own: Sequence[int],
     kernels: BoxKernels,
 ) -> npt.NDArray[np.int64]:
     """The row that wins each pixel of the boxes.
+
+    Within a box that is the row of the CRF, or of the probabilities themselves where the CRF leaves
+    of the reach of the box's own row (`models.ops.boxes.reach`) less than `least_reach`.
 
     Args:
         probabilities: [C, H, W].
         allowed: bool [C, H, W] which rows may win a pixel; at least one everywhere.
         image: uint8 RGB [H, W, 3].
         boxes: the boxes of the image.
+        own: the row of each box's class; -1 where it has none.
         kernels: see `BoxKernels`.
 
     Returns:
         [H, W] rows, 0 outside of all boxes: nothing is decided there.
     """
     size = image.shape[0], image.shape[1]
+    before = np.where(allowed, probabilities, -1).argmax(axis=0)
     winner = np.zeros(size, dtype=np.int64)
     for index in smaller_on_top(boxes):
         x0, y0, x1, y1 = pixel_box(boxes[index], size)
@@ -64,7 +73,10 @@ def crf_in_boxes(
         refined[~allowed[rows, down, across]] = -1
         won = rows[refined.argmax(axis=0)]
         top, left = y0 - down.start, x0 - across.start
-        winner[y0:y1, x0:x1] = won[top : top + y1 - y0, left : left + x1 - x0]
+        after = won[top : top + y1 - y0, left : left + x1 - x0]
+        start = before[y0:y1, x0:x1]
+        is_worn = reach(after == own[index]) < kernels.least_reach * reach(start == own[index])
+        winner[y0:y1, x0:x1] = start if is_worn else after
     return winner
 
 
@@ -86,8 +98,8 @@ def _at_scale(
         return normalized(probabilities)
     scale = max(kernels.least_side / max(sides), 1.0)
     shape = round(scale * width), round(scale * height)
-    reach = kernels.box_share * scale * math.sqrt(sides[0] * sides[1])
-    bounded = replace(kernels, bilateral_xy=min(kernels.bilateral_xy, reach))
+    widest = kernels.box_share * scale * math.sqrt(sides[0] * sides[1])
+    bounded = replace(kernels, bilateral_xy=min(kernels.bilateral_xy, widest))
     enlarged = np.asarray(cv2.resize(image, shape), dtype=np.uint8)
     refined = dense_crf(_resized(probabilities, shape), enlarged, bounded)
     return _resized(refined, (width, height))

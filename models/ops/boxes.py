@@ -33,6 +33,15 @@ def widened(box: BoxTuple, margin: float) -> BoxTuple:
     return x0 - across, y0 - down, x1 + across, y1 + down
 
 
+def reach(mask: npt.NDArray[np.bool_]) -> float:
+    """Share of a box that the bounding box of a mask in it covers, 0 to 1; mask: bool [h, w]."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0.0
+    covered = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    return float(covered / mask.size)
+
+
 def smaller_on_top(boxes: Sequence[BoxTuple]) -> list[int]:
     """Indices of the boxes from the largest area to the smallest: the order to paint them in."""
     areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]

@@ -196,7 +196,7 @@ class _Candidates:
             right = self._features[v].astype(np.float64)
             dots = np.einsum("ij,ij->i", left, right)
             cosines[start : start + _PAIRS] = dots / (self._norms[u] * self._norms[v])
-        cosines = np.round(np.clip(cosines, -1, 1), _DIGITS)
+        cosines = np.clip(np.round(cosines, _DIGITS, out=cosines), -1, 1)
         order = np.lexsort((columns, -cosines, rows))
         order = order[_place(rows[order]) < self._k]
         return rows[order], columns[order], cosines[order]

@@ -9,7 +9,7 @@ from models.ops.boxes import inside_own_boxes
 from models.ops.crf import dense_crf, label_probabilities
 from tests.reference.box_crf import crf_in_boxes as one_pixel_at_a_time
 
-KERNELS = BoxKernels(5, 3, 3, 50, 5, 10, box_share=100, least_side=0)
+KERNELS = BoxKernels(5, 3, 3, 50, 5, 10, box_share=100, least_side=0, least_reach=0)
 
 
 def photograph(generator, size):
@@ -38,7 +38,7 @@ def test_a_pixel_is_decided_by_the_crf_of_the_smallest_box_that_holds_it(seed):
         return refined
 
     expected = one_pixel_at_a_time(allowed, boxes, SURROUNDINGS, crf)
-    found = crf_in_boxes(probabilities, allowed, image, boxes, KERNELS)
+    found = crf_in_boxes(probabilities, allowed, image, boxes, categories, KERNELS)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -56,9 +56,9 @@ def test_a_small_object_gains_where_a_crf_of_the_image_wears_it_away():
     boxes = [(36, 26, 45, 35)]
     allowed = inside_own_boxes(boxes, [1], [0, 1], (60, 80))
     start = label_probabilities(labels.astype(np.uint8), [0, 1], 0.7)
-    kernels = BoxKernels(10, 3, 3, 50, 5, 10, box_share=1, least_side=64)
+    kernels = BoxKernels(10, 3, 3, 50, 5, 10, box_share=1, least_side=64, least_reach=0)
     whole = np.where(allowed, dense_crf(start, image, kernels), -1).argmax(axis=0) > 0
-    found = crf_in_boxes(start, allowed, image, boxes, kernels) > 0
+    found = crf_in_boxes(start, allowed, image, boxes, [1], kernels) > 0
     assert overlap(whole, true) < 0.6 < overlap(labels, true) < 0.8 < overlap(found, true)
 
 
@@ -73,7 +73,7 @@ def test_the_range_follows_the_size_of_the_box_and_small_boxes_are_enlarged(monk
     boxes = [(0, 0, 200, 200), (50, 50, 70, 90)]
     kernels = replace(KERNELS, box_share=0.1, least_side=100)
     image, start = np.zeros((200, 200, 3), np.uint8), np.ones((1, 200, 200), np.float32)
-    crf_in_boxes(start, start > 0, image, boxes, kernels)
+    crf_in_boxes(start, start > 0, image, boxes, [0, 0], kernels)
     assert seen[0] == ((200, 200), 20)
     assert seen[1][0] == (200, 100)  # half of it more on each side, 2.5 times as large
     assert seen[1][1] == pytest.approx(0.1 * 2.5 * np.sqrt(20 * 40))
@@ -86,11 +86,11 @@ def test_a_row_that_may_not_be_never_wins_and_nothing_is_decided_outside():
     allowed = inside_own_boxes(boxes, [1, 2], [0, 1, 2], (30, 40))
     start = np.full((3, 30, 40), 0.1, np.float32)
     start[1:] = 0.9
-    found = crf_in_boxes(start, allowed, image, boxes, replace(KERNELS, least_side=50))
+    found = crf_in_boxes(start, allowed, image, boxes, [1, 2], replace(KERNELS, least_side=50))
     assert set(np.unique(found)) == {0, 1, 2}
     rows, columns = np.mgrid[:30, :40]
     assert allowed[found, rows, columns].all()
-    assert not crf_in_boxes(start, allowed, image, [], KERNELS).any()
+    assert not crf_in_boxes(start, allowed, image, [], [], KERNELS).any()
 
 
 @pytest.mark.parametrize("least_side", [0, 90])
@@ -100,6 +100,39 @@ def test_without_steps_the_most_probable_row_wins(least_side):
     allowed = inside_own_boxes(boxes, [1, 2], [0, 1, 2], (30, 40))
     start = (generator.random((3, 30, 40)) * allowed).astype(np.float32)
     kernels = replace(KERNELS, iterations=0, least_side=least_side)
-    found = crf_in_boxes(start, allowed, photograph(generator, (30, 40)), boxes, kernels)
+    found = crf_in_boxes(start, allowed, photograph(generator, (30, 40)), boxes, [1, 2], kernels)
     inside = allowed[1:].any(axis=0)
     np.testing.assert_array_equal(found[inside], start.argmax(axis=0)[inside])
+
+
+def box_with_a_thin_leg():
+    """A body with a leg of the background's colour, which a CRF takes for noise."""
+    image = np.full((60, 60, 3), 120, np.uint8)
+    image[10:30, 10:50] = 200
+    true = np.zeros((60, 60), bool)
+    true[10:30, 10:50] = True
+    true[30:50, 20] = True
+    start = label_probabilities(true.astype(np.uint8), [0, 1], 0.7)
+    boxes = [(10, 10, 50, 50)]
+    return image, true, start, boxes, inside_own_boxes(boxes, [1], [0, 1], (60, 60))
+
+
+@pytest.mark.parametrize(
+    ("least_reach", "is_kept"), [(0, False), (0.4, False), (0.7, True), (1, True)]
+)
+def test_an_object_that_the_crf_wears_away_from_its_box_stays_as_it_was(least_reach, is_kept):
+    image, true, start, boxes, allowed = box_with_a_thin_leg()
+    kernels = replace(KERNELS, least_reach=least_reach)
+    found = crf_in_boxes(start, allowed, image, boxes, [1], kernels) > 0
+    assert found[30:50, 20].any() == is_kept
+    if is_kept:
+        np.testing.assert_array_equal(found, true)
+
+
+def test_the_crf_decides_boxes_whose_class_the_source_does_not_show():
+    image, _, start, boxes, allowed = box_with_a_thin_leg()
+    with_own, without = (
+        crf_in_boxes(start, allowed, image, boxes, [own], replace(KERNELS, least_reach=reach))
+        for own, reach in ((-1, 1.0), (1, 0.0))
+    )
+    np.testing.assert_array_equal(with_own, without)
