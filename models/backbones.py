@@ -26,7 +26,7 @@ class Backbone(nn.Module):
     Attributes:
         body: owns the weights; normalised RGB -> taps by name.
         channels: channels of the three taps.
-        output_stride: pixels per feature, 8 or 16.
+        output_stride: pixels per feature, 8, 16 or 32.
     """
 
     mean: Tensor
@@ -73,14 +73,14 @@ def build_backbone(name: str, *, output_stride: int, width: float = 1.0) -> Back
 
     Args:
         name: one of `NAMES`.
-        output_stride: 8 or 16 (resnet38d: 8).
+        output_stride: 8, 16, or 32, where nothing is dilated (resnet38d: 8).
         width: channel multiplier, resnet38d only.
 
     Raises:
         ValueError: unknown name, output stride or width.
     """
-    if output_stride not in (8, 16):
-        raise ValueError(f"output_stride: expected 8 or 16, got {output_stride}")
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride: expected 8, 16 or 32, got {output_stride}")
     if name == "resnet38d":
         if output_stride != 8:
             raise ValueError(f"output_stride: resnet38d has 8, got {output_stride}")
@@ -120,7 +120,7 @@ def _mobilenet_v2(output_stride: int) -> Backbone:
     if output_stride == 8:
         _dilate(body.features[7:14], 2)
         _dilate(body.features[14:18], 4)
-    else:
+    elif output_stride == 16:
         _dilate(body.features[14:18], 2)
     # without the last 1x1 convolution to 1280 channels
     taps = create_feature_extractor(body, ["features.6", "features.13", "features.17"])

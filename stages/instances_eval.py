@@ -1,38 +1,41 @@
-"""Instance masks of the training images against ground truth: average precision and box IoU.
+"""Instance masks against ground truth, one ruler for all sources of instances.
 
-Average precision is COCO's (pycocotools does the counting) and VOC's. Box IoU is for masks of given
-boxes: each true mask is compared with the mask of its own box, so that neither scores nor missed
-objects play a part, and it can be held beside networks that take a true box as their prompt. All
-values in percent. A data set without instance masks (a VOC folder that has no SegmentationObject)
-gets null values and a note instead of an error.
+`MEASURES` of stages/io/measures.py says what each number measures. Percentages; null where there is
+nothing to measure: a source that knows no classes (category 0) has no values by class, one that did
+not start from the boxes of the data set has no box IoU, and a data set without instance masks (a
+VOC folder that has no SegmentationObject) has a note instead of an error.
 """
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from models.average_precision import voc_average_precision, voc_hits
+from models.instance_scores import (
+    THRESHOLDS,
+    Objects,
+    coco_precision,
+    image_precision,
+    mean_known,
+    overlaps,
+    share_found,
+    voc_precision,
+)
 from stages.engine.command import run
 from stages.engine.files import write_json
-from stages.io.data_set import Box, Dataset, ImageFile
-from stages.io.measures import percent
+from stages.io.data_set import Box, Dataset, ImageFile, Split
+from stages.io.measures import INSTANCE_MEASURES, percent
 from stages.io.tables import INSTANCES, read_rows
 
 Row = Mapping[str, Any]
-#: By name in metrics.json: COCO's at one IoU as the index in its 0.50:0.05:0.95; VOC's as the IoU.
-COCO_AT = {"ap50": 0, "ap70": 4, "ap75": 5}
-VOC_AT = {"voc_ap50": 0.5, "voc_ap70": 0.7, "voc_ap75": 0.75}
+#: IoUs that have numbers of their own, as names and metrics.json call them.
+AT = {"50": 0.5, "70": 0.7, "75": 0.75}
 #: COCO's sizes, pixels of the true mask; and the objects whose box is a small share of its image.
 SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, math.inf)}
 TINY = 0.02
@@ -46,31 +49,30 @@ class Params:
 def instances_eval(
     params: Params,
     data: Dataset,
+    split: Split,
     ground_truth: Path,
     instances: Path,
     out: Path,
+    name: str,
 ) -> None:
-    """Measure instance masks; writes out/metrics.json.
+    """Measure the instance masks of the images of a split; writes out/<name>.json.
 
-    Only images that have instances with masks in the ground truth are measured. `map` is the mean
-    over IoU 0.50:0.05:0.95 and over classes, `ap50`, `ap70` and `ap75` those at one IoU, `ap` per
-    class, all as COCO counts; `voc_ap50` and so on as VOC does (models/average_precision.py).
-    `box_iou` is the mean IoU of the true masks with those of their boxes, by COCO's sizes too and
-    for boxes below 2 % of their image (`tiny`), a box without a mask counting 0; null where the
-    instances are not those of the data set's boxes.
+    Only images that have instances with masks in the ground truth are measured. `ap` is COCO's
+    average precision class by class.
 
     Args:
         params: none.
         data: the data set.
+        split: train or val.
         ground_truth: true instances (`INSTANCES`); rows without a mask are left out.
-        instances: the instances to measure (`INSTANCES`, all with a mask).
+        instances: the instances to measure (`INSTANCES`), those with a mask.
         out: folder.
+        name: of the source.
 
     Raises:
         InputError: an unreadable table.
     """
-    names = data.class_names()
-    images = {image.image_id: image for image in data.images("train")}
+    images = {image.image_id: image for image in data.images(split)}
     truth = [
         row
         for row in read_rows(ground_truth, INSTANCES)
@@ -82,75 +84,70 @@ def instances_eval(
         for row in read_rows(instances, INSTANCES)
         if row["mask"] is not None and row["image_id"] in measured
     ]
-    metrics: dict[str, Any] = {"map": None, **dict.fromkeys([*COCO_AT, *VOC_AT]), "ap": {}}
-    metrics |= dict.fromkeys(["box_iou", *(f"box_iou_{name}" for name in (*SIZES, "tiny"))])
+    metrics: dict[str, Any] = {**dict.fromkeys(INSTANCE_MEASURES), "ap": {}}
     if truth:
-        measured_images = [images[image_id] for image_id in sorted(measured)]
-        metrics |= _average_precision(truth, predicted, measured_images, names)
-        metrics |= _voc_average_precision(truth, predicted, images)
+        chosen = [images[image_id] for image_id in sorted(measured)]
+        true, found = _by_image(truth, chosen), _by_image(predicted, chosen)
+        if all(row["category"] for row in predicted):
+            metrics |= _by_class(true, found, data.class_names())
+        metrics |= _whatever_class(true, found)
         metrics |= _box_iou(truth, predicted, data.numbered_boxes(), images)
     else:
         print("instances_eval: no instance masks in the ground truth; nothing to measure")
     metrics |= {"images": len(measured), "instances": len(truth), "predicted": len(predicted)}
-    write_json(out / "metrics.json", metrics)
+    write_json(out / f"{name}.json", metrics)
 
 
-def _average_precision(
-    truth: Sequence[Row],
-    predicted: Sequence[Row],
-    images: Sequence[ImageFile],
-    names: Mapping[int, str],
+def _by_image(rows: Sequence[Row], images: Sequence[ImageFile]) -> list[Objects]:
+    of_image: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of_image[row["image_id"]].append(row)
+    return [_objects(of_image[image.image_id], image) for image in images]
+
+
+def _objects(rows: Sequence[Row], image: ImageFile) -> Objects:
+    return Objects(
+        [{"size": list(image.size), "counts": row["mask"]} for row in rows],
+        [row["category"] for row in rows],
+        [1.0 if row["score"] is None else float(row["score"]) for row in rows],
+        [row["is_crowd"] for row in rows],
+    )
+
+
+def _by_class(
+    truth: Sequence[Objects], found: Sequence[Objects], names: Mapping[int, str]
 ) -> dict[str, Any]:
-    labels = sorted({row["category"] for row in truth} | {row["category"] for row in predicted})
-    number = {image.image_id: index for index, image in enumerate(images, start=1)}
-    by_id = {image.image_id: image for image in images}
-    with redirect_stdout(io.StringIO()):  # pycocotools narrates
-        evaluation = COCOeval(
-            _as_coco(truth, by_id, number, labels),
-            _as_coco(predicted, by_id, number, labels),
-            "segm",
-        )
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # [IoU threshold, recall, class, area range, detections]: all areas, 100 detections an image
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    precision = np.where(precision < 0, np.nan, precision)  # -1: the class is not in the truth
-    present = {row["category"] for row in truth if not row["is_crowd"]}
+    """The counts that want the right class."""
+    precision = coco_precision(truth, found)
     return {
-        "map": _mean(precision),
-        **{name: _mean(precision[index]) for name, index in COCO_AT.items()},
-        "ap": {
-            names[label]: _mean(precision[:, :, index])
-            for index, label in enumerate(labels)
-            if label in present
-        },
+        **_coco_numbers("", list(precision.values())),
+        **{f"voc_ap{at}": percent(voc_precision(truth, found, iou)) for at, iou in AT.items()},
+        "ap": {names[label]: percent(values.mean()) for label, values in precision.items()},
     }
 
 
-def _voc_average_precision(
-    truth: Sequence[Row], predicted: Sequence[Row], images: Mapping[str, ImageFile]
-) -> dict[str, float | None]:
-    """The means over the classes of the truth; its crowds are what VOC calls difficult."""
-    groups: dict[tuple[int, str], tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
-    for side, rows in enumerate((truth, predicted)):
-        for row in rows:
-            groups[row["category"], row["image_id"]][side].append(row)
-    overlaps = {key: _overlaps(*rows, images[key[1]]) for key, rows in groups.items()}
-    result = {}
-    for name, threshold in VOC_AT.items():
-        values = []
-        for label in {row["category"] for row in truth}:
-            scores, hits, objects = [np.zeros(0)], [np.zeros(0, np.int8)], 0
-            for key, (true, detected) in groups.items():
-                if key[0] == label:
-                    crowd = np.array([row["is_crowd"] for row in true], dtype=bool)
-                    scores.append(np.array([_score(row) for row in detected]))
-                    hits.append(voc_hits(overlaps[key], scores[-1], crowd, threshold))
-                    objects += int((~crowd).sum())
-            joined = np.concatenate(scores), np.concatenate(hits)
-            values.append(voc_average_precision(*joined, objects))
-        result[name] = _mean(np.array(values))
-    return result
+def _whatever_class(truth: Sequence[Objects], found: Sequence[Objects]) -> dict[str, Any]:
+    """The counts that ask for no class."""
+    true, detected = ([image.whatever_class() for image in side] for side in (truth, found))
+    numbers = _coco_numbers("any_", list(coco_precision(true, detected).values()))
+    for at, iou in AT.items():
+        numbers[f"any_voc_ap{at}"] = percent(voc_precision(true, detected, iou))
+    for name, values in (
+        ("image_ap", image_precision(truth, found)),
+        ("found", share_found(truth, found)),
+    ):
+        numbers[name] = percent(values.mean())
+        numbers |= {f"{name}{at}": percent(values[THRESHOLDS.index(iou)]) for at, iou in AT.items()}
+    return numbers
+
+
+def _coco_numbers(prefix: str, classes: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """The means over classes of precisions at `THRESHOLDS`."""
+    if not classes:
+        return {}
+    mean = np.mean(classes, axis=0)
+    at = {f"{prefix}ap{at}": percent(mean[THRESHOLDS.index(iou)]) for at, iou in AT.items()}
+    return {f"{prefix}map": percent(mean.mean()), **at}
 
 
 def _box_iou(
@@ -173,7 +170,7 @@ def _box_iou(
         if row["is_crowd"] or row["instance_id"] not in corners:
             continue
         image, mask = images[row["image_id"]], own.get(row["instance_id"])
-        overlap = float(_overlaps([row], [mask], image)[0, 0]) if mask else 0.0
+        overlap = _overlap(row, mask, image) if mask else 0.0
         x0, y0, x1, y1 = corners[row["instance_id"]]
         area = coco_mask.area({"size": list(image.size), "counts": row["mask"]})
         names = [f"_{name}" for name, (least, most) in SIZES.items() if least <= area < most]
@@ -181,63 +178,11 @@ def _box_iou(
             names.append("_tiny")
         for name in ("", *names):
             values[f"box_iou{name}"].append(overlap)
-    return {name: _mean(np.array(overlaps)) for name, overlaps in values.items()}
+    return {name: percent(mean_known(ious)) for name, ious in values.items()}
 
 
-def _overlaps(
-    true: Sequence[Row], detected: Sequence[Row], image: ImageFile
-) -> np.ndarray[Any, Any]:
-    """IoU of the detected masks with the true ones, [detected, true]."""
-    if not true or not detected:
-        return np.zeros((len(detected), len(true)))
-    masks = [
-        [{"size": list(image.size), "counts": row["mask"]} for row in rows]
-        for rows in (detected, true)
-    ]
-    return np.asarray(coco_mask.iou(*masks, [0] * len(true)))
-
-
-def _score(row: Row) -> float:
-    return 1.0 if row["score"] is None else float(row["score"])
-
-
-def _as_coco(
-    rows: Sequence[Row],
-    images: Mapping[str, ImageFile],
-    number: Mapping[str, int],
-    labels: Sequence[int],
-) -> COCO:
-    annotations = []
-    for index, row in enumerate(rows, start=1):  # an id of 0 would count as "not matched"
-        image = images[row["image_id"]]
-        rle = {"size": list(image.size), "counts": row["mask"]}
-        annotations.append(
-            {
-                "id": index,
-                "image_id": number[row["image_id"]],
-                "category_id": row["category"],
-                "segmentation": rle,
-                "area": float(coco_mask.area(rle)),
-                "iscrowd": int(row["is_crowd"]),
-                "score": _score(row),
-            }
-        )
-    coco = COCO()
-    coco.dataset = {
-        "images": [
-            {"id": number[s.image_id], "height": s.height, "width": s.width}
-            for s in images.values()
-        ],
-        "categories": [{"id": label} for label in labels],
-        "annotations": annotations,
-    }
-    coco.createIndex()
-    return coco
-
-
-def _mean(values: np.ndarray[Any, Any]) -> float | None:
-    known = values[~np.isnan(values)]
-    return percent(float(known.mean())) if known.size else None
+def _overlap(true: Row, detected: Row, image: ImageFile) -> float:
+    return float(overlaps(_objects([detected], image), _objects([true], image))[0, 0])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from stages.io.corrections import read_human
 from stages.io.data_set import Box, Dataset, ImageFile
 from stages.io.declarations import Node, Output, overlap, read_nodes
 from stages.io.label_maps import read_label_map
-from stages.io.measures import IMAGE_SCORES, read_truth
+from stages.io.measures import IMAGE_SCORES, INSTANCE_MEASURES, read_truth
 from stages.io.pages import read_measures, write_page
 from stages.io.pictures import (
     Colour,
@@ -75,6 +75,16 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class InstanceSource:
+    """Instances that were measured: title and note of their row, their measures, their role."""
+
+    title: str
+    note: str
+    measures: Path
+    role: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Rung:
     """A row of the ladder: a source as it is, and after the CRF; one of the two may be None."""
 
@@ -94,7 +104,7 @@ class Line:
         sources: in the order of dvc.yaml.
         shown: those with pictures in the gallery.
         final: the name of the final labels.
-        instances: the measures of the instance masks; None: they are not measured.
+        instances: sources of instances, in the order of dvc.yaml.
     """
 
     title: str
@@ -102,7 +112,7 @@ class Line:
     sources: tuple[Source, ...]
     shown: tuple[Source, ...]
     final: str
-    instances: Path | None
+    instances: tuple[InstanceSource, ...]
 
     def of_role(self, role: str) -> Source | None:
         """The source with a role."""
@@ -213,9 +223,12 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
         "per_image": sorted(
             row["miou"] for row in per_image[final.name].values() if row["miou"] is not None
         ),
-        "instances": read_measures(declared.instances)
-        if declared.instances and declared.instances.is_file()
-        else None,
+        "instances": [
+            (source, read_measures(source.measures))
+            for source in declared.instances
+            if source.measures.is_file()
+        ],
+        "instance_measures": INSTANCE_MEASURES,
         "counts": {
             "images": len(images),
             "by_hand": len(human),
@@ -274,7 +287,16 @@ def read_line(nodes: Sequence[Node], line: str, where: Path) -> Line:
             if is_read(source.labels) and (source.role == "final" or not source.is_refined)
         ),
         final,
-        next((Path(output.path) for output in measures if "instances" in output.meta), None),
+        tuple(
+            InstanceSource(
+                str(output.meta.get("row", output.source)),
+                str(output.meta.get("note", "")),
+                Path(output.path),
+                str(output.meta.get("role", "")),
+            )
+            for output in measures
+            if "instances" in output.meta
+        ),
     )
 
 

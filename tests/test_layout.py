@@ -30,6 +30,8 @@ UPPER_BOUNDS = {
     "deeplab_train@ground_truth",
     "deeplab_infer@ground_truth",
     "crf_refine@deeplab_ground_truth",
+    "maskrcnn_train@ground_truth",
+    "maskrcnn_infer@ground_truth",
 }
 GROUND_TRUTH = Path("data/dataset/ground_truth")
 CORRECTIONS = Path("data/corrections")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones import build_backbone
-from models.boxmask.pyramid import Pyramid
+from models.pyramid import Pyramid
 
 BOX_CHANNELS = 3
 

@@ -1,4 +1,4 @@
-"""What came out: every label source on one ruler, of any revision, line by line."""
+"""What came out: all label sources on one ruler, all instances on another, line by line."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -12,21 +12,29 @@ from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.revisions import Revision, read_revision
 from stages.engine.errors import InputError
 from stages.io.declarations import Output
+from stages.io.measures import INSTANCE_MEASURES
 
+#: A ladder shows those that some row has; the first of them is compared between revisions.
 COLUMNS = {
     "miou": "mIoU",
     "miou_classes": "mIoU, chosen classes",
     "precision": "precision",
     "coverage": "coverage",
-}
+} | {
+    key: INSTANCE_MEASURES[key][0]
+    for key in (
+        "any_map", "any_ap50", "any_ap70", "map", "ap50", "ap70", "image_ap", "found", "box_iou"
+    )
+}  # fmt: skip
 Row = tuple[str, Mapping[str, float | None]]
 Ladders = dict[str, list[Row]]
 
 
 def read_ladders(objects: Objects, revision: Revision) -> Ladders:
-    """What was measured of label maps in a revision, by line, in the order of its dvc.yaml.
+    """What was measured in a revision, by line, in the order of its dvc.yaml.
 
-    Measures with two of each number, as it is and `_crf`, are two rows.
+    Measures with two of each number, as it is and `_crf`, are two rows. Instances have a ladder of
+    their own, "LINE, instances".
 
     Returns:
         (name, numbers) with the keys of `COLUMNS` in percent, as far as measured; no numbers at
@@ -35,7 +43,8 @@ def read_ladders(objects: Objects, revision: Revision) -> Ladders:
     ladders: Ladders = {}
     for output in measures(declared_outputs(objects.root, revision)):
         numbers = _numbers(objects, revision, output)
-        rows = ladders.setdefault(output.line, [])
+        name = output.line if "labels" in output.meta else f"{output.line}, instances"
+        rows = ladders.setdefault(name, [])
         rows.append((output.source, numbers))
         refined = {key: numbers[f"{key}_crf"] for key in COLUMNS if f"{key}_crf" in numbers}
         if refined:
@@ -44,11 +53,11 @@ def read_ladders(objects: Objects, revision: Revision) -> Ladders:
 
 
 def measures(declared: Mapping[str, Output]) -> list[Output]:
-    """Those of the outputs that measure label maps and stand on the ladder of a line."""
+    """Those of the outputs that measure labels or instances and stand on a ladder of a line."""
     return [
         output
         for output in declared.values()
-        if output.type == "measures" and output.line and "labels" in output.meta
+        if output.type == "measures" and output.line and {"labels", "instances"} & {*output.meta}
     ]
 
 
@@ -76,7 +85,7 @@ def shown_columns(rows: Sequence[Row]) -> dict[str, str]:
 
 def ladder_table(line: str, rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal, without the columns that nobody has."""
-    table = Table(title=f"The ladder of {line}: label sources against ground truth, percent")
+    table = Table(title=f"The ladder of {line}: against ground truth, percent")
     table.add_column("source")
     shown = shown_columns(rows)
     for title in shown.values():
@@ -87,20 +96,20 @@ def ladder_table(line: str, rows: Sequence[Row]) -> Table:
 
 
 def revisions_table(line: str, ladders: Mapping[str, Sequence[Row]]) -> Table:
-    """The mIoU of two revisions or more side by side, and what the last one gained.
+    """The first number of two revisions or more side by side, and what the last one gained.
 
     Args:
         line: whose ladder it is.
         ladders: the rows by the revision's name. Sources come in the order of the last revision,
             then those that only others have.
     """
-    table = Table(title=f"The ladder of {line}: mIoU of label sources, percent")
+    shown = shown_columns([row for rows in ladders.values() for row in rows])
+    key, title = next(iter(shown.items()), ("", "nothing measured"))
+    table = Table(title=f"The ladder of {line}: {title}, percent")
     table.add_column("source")
     for name in [*ladders, "difference"]:
         table.add_column(Text(name), justify="right", overflow="fold")
-    values = {
-        name: {label: row.get("miou") for label, row in rows} for name, rows in ladders.items()
-    }
+    values = {name: {label: row.get(key) for label, row in rows} for name, rows in ladders.items()}
     columns = list(values.values())
     for label in dict.fromkeys(label for column in reversed(columns) for label in column):
         cells = [column.get(label) for column in columns]

@@ -31,7 +31,7 @@ def publish(root: Path, plan: Plan) -> None:
             for name, numbers in rows
         ]
         create_table_artifact(
-            table, key=_key("ladder", line), description=f"Label sources of {line}, percent"
+            table, key=_key("ladder", line), description=f"Sources of {line}, percent"
         )
     for name, folder in label_folders(root, plan).items():
         strip = picture_strip(root, folder)
@@ -49,7 +49,7 @@ def label_folders(root: Path, plan: Plan) -> dict[str, Path]:
     return {
         output.source: Path(str(output.meta["labels"]))
         for output in measures(declared)
-        if output.stage in plan.by_name
+        if output.stage in plan.by_name and "labels" in output.meta
     }
 
 

@@ -26,6 +26,42 @@ IMAGE_SCORES = pa.schema(
 )
 
 
+def _at(prefix: str, title: str, meaning: str) -> dict[str, tuple[str, str]]:
+    """A count over IoU 0.50:0.05:0.95, where it has such a mean, and at three IoUs."""
+    stem = prefix if prefix == "found" else f"{prefix}ap"
+    mean = {"": "map", "any_": "any_map", "image_": "image_ap", "found": "found"}.get(prefix)
+    numbers = {mean: (title, f"{meaning}; the mean over IoU 0.50:0.05:0.95")} if mean else {}
+    for at in (50, 70, 75):
+        numbers[f"{stem}{at}"] = (f"{title} {at}", f"{meaning}; at IoU 0.{at}")
+    return numbers
+
+
+#: What is measured of instances: by the key in JSON, its title and what it measures.
+INSTANCE_MEASURES: Mapping[str, tuple[str, str]] = {
+    **_at("", "AP", "COCO's average precision: over detections of the right class, best first, the "
+          "precision at 101 recalls, averaged over classes"),
+    **_at("voc_", "VOC AP", "VOC's AP^r of the right class: the area under precision and recall, a "
+          "second mask of an object being wrong"),
+    **_at("any_", "AP, any class", "COCO's average precision where no class is asked for"),
+    **_at("any_voc_", "VOC AP, any class", "VOC's AP^r where no class is asked for"),
+    **_at("image_", "AP by image", "the mean over images of each one's own average precision, as "
+          "S4Net's public code counts it: images with few objects weigh as much as full ones"),
+    **_at("found", "found", "the mean over images of the share of objects that some mask overlaps "
+          "enough (CGCNet, eq. 10): wrong masks cost nothing"),
+    "box_iou": ("box IoU", "the mean IoU of true masks with the masks of their own boxes, one that "
+                "is missing counting 0; neither scores nor missed objects play a part"),
+    **{
+        f"box_iou_{size}": (f"box IoU, {size}", f"that of {objects}")
+        for size, objects in {
+            "small": "objects below 32² pixels",
+            "medium": "objects from 32² to 96² pixels",
+            "large": "objects from 96² pixels on",
+            "tiny": "objects whose box is below 2 % of its image",
+        }.items()
+    },
+}  # fmt: skip
+
+
 def percent(share: float) -> float | None:
     """A share as a percentage with two decimals; None for NaN, which JSON does not know."""
     return None if math.isnan(share) else round(100 * float(share), 2)

@@ -28,9 +28,9 @@ IMAGES = pa.schema(
         ("md5", pa.string()),
     ]
 )
-#: category is the label value 1..254; box in pixels, 0-based, half open, inside the image;
-#: area is that of the mask where there is one, else of the box; mask is COCO compressed RLE (in the
-#: boxes that the line learns from: of crowds alone).
+#: category is the label value 1..254, or 0 where what found the instances knows none; box in
+#: pixels, 0-based, half open, inside the image; area is that of the mask where there is one, else
+#: of the box; mask is COCO compressed RLE (in the boxes that the line learns from: crowds' alone).
 INSTANCES = pa.schema(
     [
         ("image_id", pa.string()),

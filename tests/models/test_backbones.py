@@ -118,7 +118,7 @@ def test_frozen_batch_norm_has_no_gradient_and_keeps_its_statistics() -> None:
 @pytest.mark.parametrize(
     ("name", "stride", "width", "message"),
     [
-        ("resnet18", 4, 1.0, "output_stride: expected 8 or 16, got 4"),
+        ("resnet18", 4, 1.0, "output_stride: expected 8, 16 or 32, got 4"),
         ("resnet38d", 16, 1.0, "output_stride: resnet38d has 8, got 16"),
         ("resnet18", 8, 0.5, "width: only resnet38d can be scaled, got 0.5 for resnet18"),
         ("vgg", 8, 1.0, "name: expected one of resnet38d, .*, got 'vgg'"),

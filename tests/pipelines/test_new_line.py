@@ -134,7 +134,9 @@ STAGES = """
 ENTRIES = {
     "labels_final": "toy: {labels: data/toy_label/labels}",
     "instances_split": "toy: {probabilities: data/toy_label/maps}",
-    "instances_eval": "toy: {line: toy, instances: data/instances_split/toy/instances.parquet}",
+    "instances_eval": """\
+toy:
+        {line: toy, split: train, instances: data/instances_split/toy/instances.parquet}""",
     "labels_eval": """\
 toy_boxes: {line: toy, split: train, labels: data/toy_seeds/filled, row: Toy boxes}
       toy_seeds:
@@ -150,7 +152,7 @@ toy:
         baseline: data/toy_seeds/seeds
         labels: data/toy_label/labels
         final: data/labels_final/toy
-        instances: data/instances_eval/toy""",
+        instances: data/instances_eval/toy/train""",
 }
 SHARED = {
     "code",
@@ -239,7 +241,9 @@ def test_another_word_for_a_row_reruns_the_report_alone(repository: Path) -> Non
 
 def test_it_stands_on_its_ladder_with_own_masks_in_a_row(repository: Path) -> None:
     ladders = read_ladders(Objects(repository), read_revision(repository))
-    assert list(ladders) == ["toy"]
+    assert list(ladders) == ["toy", "toy, instances"]
+    ((name, measured),) = ladders["toy, instances"]
+    assert (name, measured["predicted"] > 0, measured["any_map"] is None) == ("toy", True, False)
     rows = dict(ladders["toy"])
     assert set(rows) == {"toy_boxes", "toy_seeds", "mine", "toy"}
     assert all(numbers["miou"] is not None for numbers in rows.values())
@@ -277,4 +281,4 @@ def test_it_leaves_prefect_its_ladder_and_its_pictures(
     monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda _, key: left.append(key))
     artifacts.publish(repository, make_plan(repository, ["report@toy"]))
     sources = {"labels-toy-boxes", "labels-toy-seeds", "labels-mine", "labels-toy"}
-    assert set(left) == {"ladder-toy"} | sources
+    assert set(left) == {"ladder-toy", "ladder-toy-instances"} | sources

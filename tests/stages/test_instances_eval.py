@@ -10,6 +10,7 @@ import pytest
 from stages.instances_eval import Params, instances_eval
 from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_rle
+from stages.io.measures import INSTANCE_MEASURES
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 
 SIZE = (40, 48)
@@ -58,7 +59,9 @@ def paths(tmp_path: Path) -> dict[str, Any]:
         "data": Dataset(tmp_path),
         "ground_truth": tmp_path / "truth.parquet",
         "instances": tmp_path / "found.parquet",
+        "split": "train",
         "out": tmp_path / "out",
+        "name": "own",
     }
 
 
@@ -68,7 +71,8 @@ def measured(
     for name, rows in (("ground_truth", truth), ("instances", found)):
         write_table(paths[name], pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES)
     instances_eval(Params(), **paths)
-    content: dict[str, Any] = json.loads((paths["out"] / "metrics.json").read_text())
+    content: dict[str, Any] = json.loads((paths["out"] / "own.json").read_text())
+    assert set(INSTANCE_MEASURES) <= set(content)
     return content
 
 
@@ -96,6 +100,30 @@ def test_wrong_class_and_better_scored_false_positive_cost(paths: dict[str, Any]
     assert measured(paths, TRUTH[2:], wrong)["map"] == 0
     ahead = [row("b", 8, 2, rectangle(30, 30, 39, 47), 0.9), row("b", 9, 2, TRUTH_B, 0.5)]
     assert measured(paths, TRUTH[2:], ahead)["map"] == 50
+
+
+def test_where_no_class_is_asked_for_a_mask_of_another_class_is_right(
+    paths: dict[str, Any],
+) -> None:
+    found = [row("b", 9, 1, TRUTH_B, 1.0)]
+    metrics = measured(paths, TRUTH, found)
+    assert (metrics["ap50"], metrics["voc_ap50"]) == (0, 0)
+    assert metrics["any_voc_ap50"] == pytest.approx(100 / 3, abs=0.01)
+    assert metrics["found50"] == metrics["image_ap50"] == 50  # of two images, one whole
+    assert metrics["found"] == metrics["image_ap"] == 50
+
+
+def test_masks_of_no_class_have_no_values_by_class(paths: dict[str, Any]) -> None:
+    metrics = measured(paths, TRUTH, [each | {"category": 0} for each in TRUTH])
+    assert metrics["map"] is metrics["ap50"] is metrics["voc_ap50"] is None
+    assert metrics["ap"] == {}
+    assert metrics["any_map"] == metrics["any_voc_ap75"] == metrics["image_ap"] == 100
+
+
+def test_the_split_decides_what_is_measured(paths: dict[str, Any]) -> None:
+    truth = [*TRUTH, row("c", 4, 1, TRUTH_B)]
+    assert measured(paths | {"split": "val"}, truth, truth[3:])["images"] == 1
+    assert measured(paths, truth, truth[3:])["map"] == 0
 
 
 def test_nothing_found_is_zero(paths: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from stages.engine.files import write_bytes, write_json
 from stages.io.corrections import AUTOMATIC, HUMAN, write_origins
 from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_label_map
-from stages.io.measures import IMAGE_SCORES
+from stages.io.measures import IMAGE_SCORES, INSTANCE_MEASURES
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 from stages.report import Params, gallery_images, report
 
@@ -48,7 +48,7 @@ stages:
       metrics: ["{folder}/labels_eval/${{item.line}}/${{key}}.json": {{cache: false}}]
   instances_eval:
     foreach:
-      mine: {{line: mine, instances: x}}
+      mine: {{line: mine, instances: x, row: Split masks, role: final}}
     do:
       cmd: measure
       metrics: ["{folder}/instances_eval/${{key}}/metrics.json"]
@@ -104,8 +104,7 @@ def write_run(folder: Path, *, measured: bool = True, chosen: bool = False) -> d
         frame = pd.DataFrame(per_image, columns=IMAGE_SCORES.names)
         write_table(folder / "labels_eval/mine" / f"{name}.parquet", frame, IMAGE_SCORES)
     points = 44.4 if measured else None
-    names = ("map", "ap50", "ap70", "ap75", "voc_ap50", "voc_ap70", "voc_ap75")
-    instances = dict.fromkeys(names, points) | {"ap": {"cat": points}}
+    instances = dict.fromkeys(INSTANCE_MEASURES, points) | {"ap": {"cat": points}}
     instances |= {"images": 4, "instances": 4, "predicted": 4}
     write_json(folder / "instances_eval/mine/metrics.json", instances)
     write_origins(folder / "final/origins.csv", dict.fromkeys(IDS, AUTOMATIC))
@@ -211,7 +210,8 @@ def test_the_ladder_and_the_gallery_are_what_is_declared(tmp_path: Path) -> None
     paths = write_run(tmp_path)
     page = written(paths)
     titles = re.findall(r"<td>([^<]+)<small>([^<]*)</small>", page)
-    assert titles == [("Start", "where it begins"), ("Sure seeds", ""), ("The end", "")]
+    assert titles[:3] == [("Start", "where it begins"), ("Sure seeds", ""), ("The end", "")]
+    assert titles[3:] == [("Split masks", "")], "the ladder of instances"
     assert "<h1>From A to B</h1>" in page
     assert re.findall(r"<li(?: class=\"goal\")?>(\w+)</li>", page) == ["A", "then", "B"]
     assert "+1.0 <small>points</small></b><span>against Sure seeds with the same CRF" in page

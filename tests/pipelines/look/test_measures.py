@@ -85,3 +85,16 @@ def test_revisions_stand_side_by_side_with_what_the_last_gained() -> None:
         ["old", "10.0", "", "", ""],
     ]
     assert "[red]odd" in shown(revisions_table("masks", ladders))
+
+
+def test_instances_have_a_ladder_of_their_own(own_gallery: Gallery) -> None:
+    graph = own_gallery.root / "dvc.yaml"
+    text = graph.read_text()
+    graph.write_text(text.replace("labels: data/walk", "instances: data/walk", 1))
+    assert graph.read_text() != text
+    ladders = read_ladders(Objects(own_gallery.root), read_revision(own_gallery.root))
+    assert [name for name, _ in ladders["masks, instances"]] == ["walk"]
+    rows: dict[str, list[Row]] = {"a": [("x", {"any_map": 50.0})], "b": [("x", {"any_map": 60.0})]}
+    text = shown(revisions_table("masks, instances", rows))
+    assert "AP, any class" in " ".join(text.split())
+    assert "+10.0" in text

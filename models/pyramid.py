@@ -1,4 +1,4 @@
-"""Feature maps of a backbone from stride 2 on: what a decoder needs beside the three taps."""
+"""Feature maps of a backbone from stride 2 on, for decoders and detectors."""
 
 import torch
 from torch import Tensor, nn
