@@ -162,6 +162,7 @@ class SeamClassifier(nn.Module):
         """
         size = images.shape[-2], images.shape[-1]
         less = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+        images = images.float()  # where training is in mixed precision they come as bfloat16
         first = self.view(images)
         second = self.view(F.interpolate(images, less, mode="bilinear", antialias=True))
         stride = self.backbone.output_stride
@@ -174,7 +175,8 @@ class SeamClassifier(nn.Module):
         maps: Tensor = self.head(self.dropout(deep)).float()
         colours = cell_colours(images, self.backbone.output_stride)
         embedding = self.embedding(colours, shallow).float()
-        refined = pixel_correlation(correlation_scores(maps.detach()), embedding)
+        with torch.autocast(images.device.type, enabled=False):  # means over thousands of cells
+            refined = pixel_correlation(correlation_scores(maps.detach()), embedding)
         return SeamView(maps.mean((2, 3)), maps, refined)
 
     def logits(self, images: Tensor) -> Tensor:

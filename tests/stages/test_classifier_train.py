@@ -70,8 +70,10 @@ def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Any]) -
     assert network.class_maps(torch.rand(1, 3, 40, 48)).shape == (1, 2, 5, 6)
 
 
-def test_it_learns_the_tags_and_four_losses_by_seam(paths: dict[str, Any]) -> None:
-    classifier_train(params(method="seam", min_pool=True, epochs=6), **paths)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_learns_the_tags_and_four_losses_by_seam(paths: dict[str, Any], precision: str) -> None:
+    chosen = params(method="seam", min_pool=True, epochs=6, precision=precision)
+    classifier_train(chosen, **paths)
     curve = list(csv.DictReader((paths["out"] / "curve.csv").read_text().splitlines()))
     assert list(curve[0]) == ["epoch", "loss", "tags", "equivariance", "cross", "min_pool"]
     assert float(curve[-1]["tags"]) < float(curve[0]["tags"])
