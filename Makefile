@@ -5,13 +5,17 @@ INSTALLED := .venv/requirements.installed
 # The line `masks` with all that comes of it: its report, its masks for other tools, its DeepLab.
 DEMO := report@masks masks_export@masks deeplab_report
 
-.PHONY: demo test lint venv install
+.PHONY: demo test ablation lint venv install
 
 demo: venv
 	@./seedmask run --local $(DEMO)
 
 test: lint
 	@OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -q
+
+# Hours: 3 seeds of all rows; goes on where it was stopped. See benchmarks/ablation.py.
+ablation: venv
+	@./python -m benchmarks.ablation
 
 lint: venv
 	@$(BIN)/ruff check .

@@ -32,6 +32,7 @@ STRIDE = 8
 SETTINGS = Settings(
     hidden=256,
     layers=3,
+    cosine=True,
     beta=10.0,
     dropout=0.5,
     first_epochs=50,

@@ -7,12 +7,14 @@ CAM: https://arxiv.org/abs/1512.04150. PSA: https://arxiv.org/abs/1803.10464.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones import Backbone, build_backbone, cell_features
+from models.seam import SeamClassifier
 
 
 class CamClassifier(nn.Module):
@@ -27,6 +29,10 @@ class CamClassifier(nn.Module):
         nn.init.xavier_uniform_(self.head.weight)
 
     def forward(self, images: Tensor) -> Tensor:
+        """RGB in [0, 1] (B, 3, H, W) -> logits (B, categories)."""
+        return self.logits(images)
+
+    def logits(self, images: Tensor) -> Tensor:
         """RGB in [0, 1] (B, 3, H, W) -> logits (B, categories): the means of the class maps."""
         features = self.dropout(self.backbone(images)[2])  # [B, D, h, w]
         return self.head(features.mean((2, 3), keepdim=True)).flatten(1)  # type: ignore[no-any-return]
@@ -45,7 +51,7 @@ class ClassifierSpec:
     """What a classifier is made of.
 
     Attributes:
-        method: "cam".
+        method: "cam", `CamClassifier`; "seam", `models.seam.SeamClassifier`.
         backbone: a name of models.backbones.
         width: channel multiplier.
         output_stride: pixels per feature. Dilation changes where the kernels look, not the
@@ -53,16 +59,17 @@ class ClassifierSpec:
         categories: the label value of each logit, ascending.
     """
 
-    method: str
+    method: Literal["cam", "seam"]
     backbone: str
     width: float
     output_stride: int
     categories: tuple[int, ...]
 
-    def build(self, *, dropout: float = 0.5) -> CamClassifier:
+    def build(self, *, dropout: float = 0.5) -> CamClassifier | SeamClassifier:
         """The network with random weights; raises as `build_backbone`."""
         built = build_backbone(self.backbone, output_stride=self.output_stride, width=self.width)
-        return CamClassifier(built, len(self.categories), dropout=dropout)
+        network = CamClassifier if self.method == "cam" else SeamClassifier
+        return network(built, len(self.categories), dropout=dropout)
 
 
 def tag_loss(logits: Tensor, tags: Tensor) -> Tensor:

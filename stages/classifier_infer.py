@@ -22,6 +22,7 @@ from torch import Tensor
 from models.cam import CamClassifier, ClassifierSpec
 from models.ops.grid import grid_size
 from models.ops.multiscale import multiscale_cams
+from models.seam import SeamClassifier
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -30,6 +31,8 @@ from stages.engine.parallel import map_images
 from stages.io.data_set import Dataset, ImageFile
 from stages.io.networks import read_network, read_spec
 from stages.io.score_maps import ScoreMap, encode_score_map
+
+Classifier = CamClassifier | SeamClassifier
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -98,6 +101,7 @@ def _one_image(item: Item) -> Outcome:
                 flip=item.params.flip,
                 source_stride=network.backbone.output_stride,
                 stride=item.params.stride,
+                from_least=spec.method == "seam",
             )
     score_map = ScoreMap(
         cams.numpy().astype(np.float16), np.array(item.tags, np.int64), size, item.params.stride
@@ -107,12 +111,12 @@ def _one_image(item: Item) -> Outcome:
     return Outcome(files, {"maps": len(item.tags), "empty": empty})
 
 
-def _class_maps_of(network: CamClassifier, rows: list[int]) -> Callable[[Tensor], Tensor]:
+def _class_maps_of(network: Classifier, rows: list[int]) -> Callable[[Tensor], Tensor]:
     return lambda images: network.class_maps(images)[:, rows]
 
 
 @cache
-def _read_once(weights: Path, output_stride: int) -> tuple[CamClassifier, ClassifierSpec]:
+def _read_once(weights: Path, output_stride: int) -> tuple[Classifier, ClassifierSpec]:
     """The classifier, read once per process."""
     spec = replace(read_spec(weights, ClassifierSpec), output_stride=output_stride)
     return read_network(weights, spec), spec

@@ -3,12 +3,13 @@
 It sees the training images and their tags, nothing else. metrics.json holds the losses and how well
 the training tags themselves are learned.
 
-CAM: https://arxiv.org/abs/1512.04150.
+CAM: https://arxiv.org/abs/1512.04150. SEAM: https://arxiv.org/abs/2004.04581.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from models.backbones import freeze_batch_norm
 from models.cam import CamClassifier, ClassifierSpec, tag_average_precision, tag_loss
 from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.ops.augment import Jitter, augment
+from models.seam import SeamClassifier, seam_losses
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -42,7 +44,7 @@ from stages.io.pretrained import initial_weights, initial_weights_files
 class Params(Schedule):
     """Numbers of this stage; params.yaml says what each is."""
 
-    method: Literal["cam"]
+    method: Literal["cam", "seam"]
     backbone: Literal["resnet38d", "resnet18", "resnet50", "resnet101", "mobilenet_v2"]
     width: Annotated[float, Field(gt=0)]
     output_stride: Literal[8, 16]
@@ -55,6 +57,9 @@ class Params(Schedule):
     jitter: Jitter
     optimizer: Literal["sgd", "adamw"]
     precision: Precision
+    second_scale: Annotated[float, Field(gt=0, lt=1)]
+    cross_share: Annotated[float, Field(gt=0, le=1)]
+    min_pool: bool
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -117,7 +122,7 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
     network = _network(params, spec)
     groups = parameter_groups(
         network.backbone,
-        [network.head],
+        [part for name, part in network.named_children() if name != "backbone"],
         learning_rate=params.learning_rate,
         weight_decay=params.weight_decay,
         head_factor=params.head_factor,
@@ -130,7 +135,7 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
             network,
             optimizer,
             _Batches(pictures, truth, params),
-            _loss,
+            partial(_seam_loss, params) if params.method == "seam" else _cam_loss,
             epochs=params.passes(len(files)),
             steps=steps_per_epoch(len(files), params.batch),
             seed=params.seed,
@@ -160,11 +165,20 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
         )
 
 
-def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def _cam_loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return {"tags": tag_loss(network(batch.images), batch.tags)}
 
 
-def _network(params: Params, spec: ClassifierSpec) -> CamClassifier:
+def _seam_loss(params: Params, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    first, second = network(batch.images, params.second_scale)
+    tags = [tag_loss(view.logits, batch.tags) for view in (first, second)]
+    others = seam_losses(
+        first, second, batch.tags, share=params.cross_share, min_pool=params.min_pool
+    )
+    return {"tags": (tags[0] + tags[1]) / 2, **others}
+
+
+def _network(params: Params, spec: ClassifierSpec) -> CamClassifier | SeamClassifier:
     try:
         training = replace(spec, output_stride=params.training_stride)
         network = training.build(dropout=params.dropout)
@@ -197,10 +211,10 @@ def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], data: Dataset) 
 
 
 @torch.no_grad()
-def _logits(network: CamClassifier, pictures: TrainingImages) -> Tensor:
+def _logits(network: CamClassifier | SeamClassifier, pictures: TrainingImages) -> Tensor:
     """Logits of the whole images, one by one as their sizes differ: (images, categories)."""
     indices = counted(range(len(pictures)), "classifier_train", "images measured")
-    return torch.cat([network(pictures[index][None].float() / 255) for index in indices])
+    return torch.cat([network.logits(pictures[index][None].float() / 255) for index in indices])
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from models.a2gnn.affinity import (
     node_features,
     window_offsets,
 )
+from models.a2gnn.superpixels import superpixel_cells, superpixel_means
 from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
@@ -36,6 +37,8 @@ class Params:
     """Numbers of this stage; params.yaml says what each is."""
 
     features: Literal["concat", "affinity"]
+    nodes: Literal["cells", "superpixels"]
+    edges: Literal["affinity", "features"]
     threshold: Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -76,11 +79,17 @@ def graph_build(params: Params, data: Dataset, weights: Path, out: Path) -> None
 
 def _one_image(item: Item) -> Outcome:
     network, offsets = _network(item.weights, item.weights.stat().st_mtime_ns)
-    image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
+    pixels, stride = item.image.read(), network.backbone.output_stride
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
         taps, affinity = network(image)
-        edges = graph_edges(affinity[0], offsets, item.params.threshold).half().numpy()
         chosen = [tap[0] for tap in taps] if item.params.features == "concat" else [affinity[0]]
+        compared = affinity[0] if item.params.edges == "affinity" else torch.cat(chosen)
+        if item.params.nodes == "superpixels":
+            superpixels = superpixel_cells(pixels, stride)
+            chosen = [superpixel_means(part, superpixels) for part in chosen]
+            compared = superpixel_means(compared, superpixels)
+        edges = graph_edges(compared, offsets, item.params.threshold).half().numpy()
         features = node_features(chosen).half().numpy()
     rows, columns = affinity.shape[-2:]
     graph = Graph(
@@ -89,7 +98,7 @@ def _one_image(item: Item) -> Outcome:
         np.array(offsets, dtype=np.int64),
         (rows, columns),
         item.image.size,
-        network.backbone.output_stride,
+        stride,
     )
     others = edges[:, [offset != (0, 0) for offset in offsets]]
     stats = {

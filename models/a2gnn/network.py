@@ -61,6 +61,7 @@ class Settings:
 
     hidden: Annotated[int, Gt(0)]
     layers: Annotated[int, Gt(0)]
+    cosine: bool
     beta: Annotated[float, Ge(0)]
     dropout: Annotated[float, Ge(0), Lt(1)]
     first_epochs: Annotated[int, Ge(0)]
@@ -329,6 +330,8 @@ def start_network(problem: Problem, generator: torch.Generator) -> A2GNN:
     inputs, outputs = len(problem.used), len(problem.classes)
     network = A2GNN(inputs, settings.hidden, settings.layers, outputs, generator)
     network.embedding = nn.Parameter(network.embedding.detach()[problem.used])
+    if not settings.cosine:  # of eq. 18 the edges alone
+        network.attention = nn.Parameter(torch.zeros_like(network.attention), requires_grad=False)
     return network.to(problem.features.dtype)
 
 

@@ -1,8 +1,12 @@
 """Between pixels and the cells of models/ops/grid.py (numpy, no torch)."""
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+NumberT = TypeVar("NumberT", np.uint8, np.int64)
 
 
 def cells_to_pixels(
@@ -29,11 +33,11 @@ def cells_to_pixels(
     return pixels
 
 
-def pixels_to_cells(labels: npt.NDArray[np.uint8], stride: int) -> npt.NDArray[np.uint8]:
+def pixels_to_cells(labels: npt.NDArray[NumberT], stride: int) -> npt.NDArray[NumberT]:
     """The label at the centre of each cell; of a cell cut by the border, at the border.
 
     Args:
-        labels: [H, W] label values, 255 = unknown.
+        labels: [H, W] label values (255 = unknown), or whatever else pixels are numbered with.
         stride: pixels per cell.
 
     Returns:

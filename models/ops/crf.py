@@ -55,8 +55,25 @@ def dense_crf(
     start = normalized(probabilities)
     if classes == 1 or kernels.iterations == 0:
         return start
+    return mean_field(-np.log(start), image, kernels)
+
+
+def mean_field(
+    energies: npt.NDArray[np.float32], image: npt.NDArray[np.uint8], kernels: Kernels
+) -> npt.NDArray[np.float32]:
+    """Mean field inference from unary energies.
+
+    Args:
+        energies: [C, H, W], -log of a score; what all classes of a pixel have in common cancels.
+        image: uint8 RGB [H, W, 3].
+        kernels: see `Kernels`.
+
+    Returns:
+        Probabilities, float32 [C, H, W].
+    """
+    classes, height, width = energies.shape
     field = densecrf.DenseCRF2D(width, height, classes)
-    field.setUnaryEnergy(np.ascontiguousarray(-np.log(start).reshape(classes, -1)))
+    field.setUnaryEnergy(np.ascontiguousarray(energies.reshape(classes, -1)))
     field.addPairwiseGaussian(sxy=kernels.gaussian_xy, compat=kernels.gaussian_compat)
     field.addPairwiseBilateral(
         sxy=kernels.bilateral_xy,

@@ -23,6 +23,7 @@ def multiscale_cams(
     flip: bool,
     source_stride: int,
     stride: int,
+    from_least: bool = False,
 ) -> Tensor:
     """Positive evidence summed over scales and flips; each class divided by its maximum + 1e-5.
 
@@ -38,6 +39,8 @@ def multiscale_cams(
         flip: also look at the mirrored image.
         source_stride: pixels per cell of `class_maps`.
         stride: pixels per cell of the result.
+        from_least: stretch each class between its least and its greatest sum instead (`stretched`),
+            for maps that are nowhere 0.
 
     Returns:
         (C, ceil(H / stride), ceil(W / stride)), in [0, 1).
@@ -55,7 +58,22 @@ def multiscale_cams(
         for view, x in zip(class_maps(torch.stack(views)), coordinates, strict=False):
             scores.append(read_cells(view.relu(), rows * size[0], x * size[1], source_stride))
     total = torch.stack(scores).sum(0)  # [C, M, N]
+    if from_least:
+        return stretched(total)
     return total / (total.amax((1, 2), keepdim=True) + EPSILON)
+
+
+def stretched(maps: Tensor) -> Tensor:
+    """Positive evidence, each map stretched to [0, 1) between its least and its greatest value.
+
+    max(0, x - min - 1e-5) / (max - min + 1e-5) with x = max(0, maps), over the cells.
+
+    Args:
+        maps: of any sign, (..., h, w).
+    """
+    positive = maps.relu()
+    least, most = (found((-2, -1), keepdim=True) for found in (positive.amin, positive.amax))
+    return (positive - least - EPSILON).relu() / (most - least + EPSILON)
 
 
 def _resize(image: Tensor, size: list[int]) -> Tensor:

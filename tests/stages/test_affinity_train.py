@@ -101,6 +101,16 @@ def test_head_alone_learns_and_leaves_the_backbone(paths: dict[str, Any]) -> Non
     assert losses.iloc[-1] < 0.9 * losses.iloc[0]
 
 
+def test_the_backbone_of_a_seam_classifier_serves_as_well(paths: dict[str, Any]) -> None:
+    spec = ClassifierSpec("seam", "resnet38d", 0.03, 8, (1, 2))
+    network = spec.build()
+    save_network(paths["classifier"], network, spec)
+    affinity_train(HEAD_ONLY, **paths)
+    after = read_weights(paths["out"] / "weights.pt")
+    for key, value in network.backbone.state_dict().items():
+        assert torch.equal(value, after[f"backbone.{key}"])
+
+
 def test_backbone_learns_but_not_its_batch_norm(paths: dict[str, Any]) -> None:
     affinity_train(PARAMS, **paths)
     before, after = read_weights(paths["classifier"]), read_weights(paths["out"] / "weights.pt")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from models.backbones import cell_features
 from models.cam import CamClassifier, ClassifierSpec
+from models.ops.multiscale import stretched
 from stages.classifier_infer import Params, classifier_infer
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.errors import InputError
@@ -83,6 +85,20 @@ def test_the_maps_follow_what_is_in_the_picture(paths: dict[str, Any]) -> None:
     assert inside - outside > 0.2
     mirrored = np.abs(found[:, 1:] - found[:, :0:-1]).mean()  # the disc is centred on column 24
     assert mirrored < 0.1
+
+
+def test_a_seam_classifier_gives_its_refined_maps_stretched(paths: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    spec = replace(SPEC, method="seam")
+    built = spec.build().eval()
+    save_network(paths["weights"], built, spec)
+    classifier_infer(params(scales=[1.0], flip=False, stride=8), **paths)
+    found = read_score_map(paths["out"] / "maps/two.npz").scores
+    picture = torch.from_numpy(draw("two")[0]).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        expected = stretched(built.class_maps(picture))[0]
+    np.testing.assert_allclose(found, expected.numpy(), atol=2e-3)
+    assert found.min() == 0
 
 
 def test_what_was_computed_once_is_not_computed_again(

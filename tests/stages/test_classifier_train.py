@@ -11,6 +11,7 @@ from torch import nn
 
 import stages.classifier_train as stage
 from models.cam import CamClassifier, ClassifierSpec
+from models.seam import SeamClassifier
 from stages.classifier_train import Params, classifier_train
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.errors import InputError
@@ -26,7 +27,7 @@ SECTION: dict[str, Any] = {
     "batch": 3,
     "crop": 40, "scales": [0.9, 1.1], "jitter": [0.1, 0.1, 0.1, 0.0], "learning_rate": 0.05,
     "head_factor": 1.0, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
-    "precision": "32-true",
+    "precision": "32-true", "second_scale": 0.5, "cross_share": 0.2, "min_pool": False,
 }  # fmt: skip
 
 
@@ -67,6 +68,21 @@ def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Any]) -
     assert spec.categories == (1, 2)
     assert not network.training
     assert network.class_maps(torch.rand(1, 3, 40, 48)).shape == (1, 2, 5, 6)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_learns_the_tags_and_four_losses_by_seam(paths: dict[str, Any], precision: str) -> None:
+    chosen = params(method="seam", min_pool=True, epochs=6, precision=precision)
+    classifier_train(chosen, **paths)
+    curve = list(csv.DictReader((paths["out"] / "curve.csv").read_text().splitlines()))
+    assert list(curve[0]) == ["epoch", "loss", "tags", "equivariance", "cross", "min_pool"]
+    assert float(curve[-1]["tags"]) < float(curve[0]["tags"])
+    spec = read_spec(paths["out"] / "weights.pt", ClassifierSpec)
+    network = read_network(paths["out"] / "weights.pt", spec)
+    assert isinstance(network, SeamClassifier)
+    maps = network.class_maps(torch.rand(1, 3, 40, 48))
+    assert maps.shape == (1, 2, 5, 6)
+    assert ((maps >= 0) & (maps <= 1)).all()
 
 
 def test_a_network_that_does_not_know_its_own_images_is_said_to_be_undertrained(

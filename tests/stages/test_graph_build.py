@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from models.a2gnn.affinity import AffinitySpec, window_offsets
+from models.a2gnn.superpixels import superpixel_cells, superpixel_means
 from stages.engine.errors import InputError
 from stages.engine.memo import Memo
 from stages.graph_build import Params, graph_build
@@ -51,7 +52,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_graph_is_what_the_network_sees(
     paths: dict[str, Any], features: Literal["concat", "affinity"], width: int
 ) -> None:
-    graph_build(Params(features, 0.6), **paths)
+    graph_build(Params(features, "cells", "affinity", 0.6), **paths)
     assert {path.name for path in (paths["out"] / "graphs").iterdir()} == {"a.npz", "b.npz"}
     graph = read_graph(paths["out"] / "graphs" / "a.npz")
     assert (graph.grid, graph.size, graph.stride) == ((5, 6), (40, 44), 8)
@@ -72,8 +73,31 @@ def test_graph_is_what_the_network_sees(
             assert graph.edges[node, k] == pytest.approx(wanted, abs=1e-3)
 
 
+@pytest.mark.parametrize("nodes", ["cells", "superpixels"])
+def test_edges_may_be_those_of_the_features_themselves(
+    paths: dict[str, Any], nodes: Literal["cells", "superpixels"]
+) -> None:
+    graph_build(Params("concat", nodes, "features", 0.1), **paths)
+    graph = read_graph(paths["out"] / "graphs" / "a.npz")
+    with Image.open(paths["data"].root / "a.png") as image, torch.no_grad():
+        array = np.array(image)
+        pixels = torch.from_numpy(array).permute(2, 0, 1)[None] / 255
+        taps, _ = read_network(paths["weights"], SPEC)(pixels)
+    together = torch.cat([tap[0] for tap in taps])
+    if nodes == "superpixels":
+        superpixels = superpixel_cells(array, 8)
+        together = superpixel_means(together, superpixels)
+        same = superpixels.flatten()[0] == superpixels.flatten()
+        assert (graph.features[same.numpy()] == graph.features[0]).all()
+    expected = graph_edges(together, 2, "disc", 0.1).numpy()
+    right = graph.offsets.tolist().index([0, 1])
+    for node in range(29):
+        wanted = expected[node, node + 1] if node % 6 < 5 else 0.0
+        assert graph.edges[node, right] == pytest.approx(wanted, abs=1e-3)
+
+
 def test_metrics_count_nodes_and_edges(paths: dict[str, Any]) -> None:
-    graph_build(Params("affinity", 0.0), **paths)
+    graph_build(Params("affinity", "cells", "affinity", 0.0), **paths)
     metrics = json.loads((paths["out"] / "metrics.json").read_text())
     pairs = sum((5 - abs(dy)) * (6 - abs(dx)) for dy, dx in window_offsets(2, "disc")) - 30
     assert metrics["images"] == 2
@@ -83,16 +107,16 @@ def test_metrics_count_nodes_and_edges(paths: dict[str, Any]) -> None:
 
 
 def test_new_weights_at_the_same_place_are_read(paths: dict[str, Any]) -> None:
-    graph_build(Params("affinity", 0.0), **paths)
+    graph_build(Params("affinity", "cells", "affinity", 0.0), **paths)
     before = (paths["out"] / "graphs" / "a.npz").read_bytes()
     network = read_network(paths["weights"], SPEC)
     network.state_dict()["head.mix.weight"].mul_(2)
     save_network(paths["weights"], network, SPEC)
-    graph_build(Params("affinity", 0.0), **paths)
+    graph_build(Params("affinity", "cells", "affinity", 0.0), **paths)
     assert (paths["out"] / "graphs" / "a.npz").read_bytes() != before
 
 
 def test_weights_of_another_network_are_refused(paths: dict[str, Any]) -> None:
     save_network(paths["weights"], SPEC.build(), replace(SPEC, reduced=(8, 8, 9)))
     with pytest.raises(InputError, match=r"weights\.pt: does not fit .*size mismatch for head"):
-        graph_build(Params("concat", 0.0), **paths)
+        graph_build(Params("concat", "cells", "affinity", 0.0), **paths)

@@ -27,6 +27,7 @@ CATEGORIES = [7, 3]
 SETTINGS = Settings(
     hidden=12,
     layers=3,
+    cosine=True,
     beta=10.0,
     dropout=0.5,
     first_epochs=4,
@@ -296,3 +297,15 @@ def test_dropout_keeps_the_mean() -> None:
         kept = dropout_mask(300, replace(SETTINGS, hidden=300, dropout=rate), _generator())
         assert float((kept == 0).float().mean()) == pytest.approx(rate, abs=0.01)
         assert float(kept.mean()) == pytest.approx(1, abs=0.02)
+
+
+def test_without_the_cosine_the_edges_alone_are_attended_to() -> None:
+    problem = _problem(_image(), replace(SETTINGS, cosine=False))
+    network = start_network(problem, _generator())
+    train_network(network, problem, _generator())
+    assert not network.attention.any()
+    weights, _ = network(problem.features, problem.neighbours, beta=10.0)
+    entries = problem.neighbours
+    row = entries.rows == 9
+    expected = torch.softmax(10 * entries.affinity[row], dim=0)
+    torch.testing.assert_close(weights[row], expected)

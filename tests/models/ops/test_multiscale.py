@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.ops.multiscale import multiscale_cams
+from models.ops.multiscale import multiscale_cams, stretched
 from tests.reference.multiscale import multiscale_reference
 
 WEIGHTS = torch.randn(2, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -62,3 +62,9 @@ def test_every_class_with_evidence_reaches_its_maximum_and_no_minimum_is_taken_o
     assert (cams[:2] == 0).all()
     assert cams[2:].amax((1, 2)).numpy() == pytest.approx([1, 1], abs=1e-5)
     assert (cams[2:].amin((1, 2)) > 0.5).all()
+
+
+def test_stretched_maps_lie_between_their_own_least_and_greatest() -> None:
+    maps = torch.tensor([[[1.0, 3.0, 2.0]], [[-4.0, -1.0, 2.0]], [[5.0, 5.0, 5.0]]])
+    expected = torch.tensor([[[0, 1, 0.5]], [[0, 0, 1]], [[0, 0, 0]]])
+    torch.testing.assert_close(stretched(maps), expected, atol=2e-5, rtol=0)

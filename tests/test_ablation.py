@@ -1,0 +1,97 @@
+"""`make ablation` without its hours: its rows, its wiring, what it keeps and what it prints."""
+
+import importlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import ablation
+from benchmarks.ablation import RULERS, Found, main, rewired, tables
+from benchmarks.ablation_rows import ROWS, Row
+from stages.engine.command import parse_section, read_params_file
+from stages.engine.plain_yaml import parse_plain
+from stages.io.declarations import read_nodes
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
+def test_every_row_is_of_numbers_that_the_stages_take_and_of_a_source_that_is_made(
+    row: Row, tmp_path: Path
+) -> None:
+    sections = read_params_file(Path("presets/default.yaml"))
+    for number in row.numbers:
+        key, value = number.split("=")
+        section, name = key.split(".")
+        new = parse_plain(value, number)
+        assert sections[section][name] != new or "precision" in name, "differs from the default"
+        sections[section][name] = new
+        module = importlib.import_module(f"stages.{section}")
+        assert parse_section(module.Params, sections[section], section)
+    (tmp_path / "dvc.yaml").write_text(rewired(Path("dvc.yaml").read_text(), row.seeds))
+    nodes = {node.name: node for node in read_nodes(tmp_path / "dvc.yaml", sections)}
+    assert Path("data") / row.source in nodes[row.stage].outs
+    for stage, seeds in row.seeds.items():
+        assert Path(seeds) in nodes[stage].deps
+        assert f"--seeds {seeds} " in nodes[stage].cmd
+
+
+def test_rows_have_names_of_their_own() -> None:
+    slugs = [row.slug for row in ROWS]
+    assert len(set(slugs)) == len(slugs)
+
+
+def test_other_seeds_reach_the_stages_that_are_named_and_no_other() -> None:
+    before = Path("dvc.yaml").read_text()
+    after = rewired(before, {"affinity_train": "data/x"})
+    assert before.count("${seeds}") - after.count("${seeds}") == 2
+    assert after.replace("data/x", "${seeds}") == before
+    with pytest.raises(ValueError, match="walk_label takes no"):
+        rewired(before, {"walk_label": "data/x"})
+
+
+def test_the_table_has_mean_and_deviation_of_the_rows_that_are_there() -> None:
+    rows = [Row("4a", "first", 70.0), Row("4a", "second"), Row("ours", "third")]
+    found = {
+        "4a-first": [dict.fromkeys(RULERS, value) for value in (60.0, 61.0, 65.0)],
+        "ours-third": [dict.fromkeys(RULERS, 50.0)],
+    }
+    as_csv, as_markdown = tables(rows, found)
+    assert as_csv.splitlines()[1].startswith("4a,first,70.0,3,62.00,2.65,")
+    assert as_csv.splitlines()[2].startswith("ours,third,,1,50.00,,")
+    assert "| 4a | first | 70.0 | 62.0 ± 2.6 | " in as_markdown
+    assert "second" not in as_markdown
+
+
+def test_a_second_call_makes_what_is_missing_and_a_failed_row_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+    broken = {"4d-edges-alone"}
+
+    def run_row(row: Row, *_: Any) -> Found:
+        made.append(row.slug)
+        if row.slug in broken:
+            raise subprocess.CalledProcessError(1, "run")
+        return dict.fromkeys(RULERS, float(len(made)))
+
+    def prepare(clone: Path, commit: str) -> None:
+        clone.mkdir(parents=True, exist_ok=True)
+        (clone / "params.yaml").write_text(Path("params.yaml").read_text())
+
+    monkeypatch.setattr(ablation, "run_row", run_row)
+    monkeypatch.setattr(ablation, "prepare", prepare)
+    call = ["ablation", "--folder", str(tmp_path), "--seeds", "0", "--only", "4d", "4c"]
+    monkeypatch.setattr("sys.argv", call)
+    with pytest.raises(SystemExit, match="1 rows failed"):
+        main()
+    assert made == ["4c-superpixels-distance-of-features", "4c-cells-distance-of-features",
+                    "4c-cells-affinity-cnn", "4d-cosine-alone", "4d-edges-alone"]  # fmt: skip
+    broken.clear()
+    main()
+    assert made[5:] == ["4d-edges-alone"]
+    whole = tmp_path / "seed0/.seedmask/rows/4d-both.json"
+    assert json.loads(whole.read_text())["miou"]["free"] == 3.0, "the same run as in table 4c"
+    assert "| 4d | both | 78.8 | 3.0 |" in (tmp_path / "ablation.md").read_text()
+    assert "4d-edges-alone" in capsys.readouterr().out
