@@ -6,8 +6,8 @@
 
 Each seed has a clone of HEAD in FOLDER (.seedmask/ablation), with every section's seed set to it.
 In it the rows of benchmarks/ablation_rows.py run one after the other; what a row has in common with
-those before comes from DVC's cache of runs. A row that is done is kept in the clone (.seedmask/rows):
-after a kill the same command goes on, and after a commit only what it touches runs anew.
+those before comes from DVC's cache of runs. A row that is done is kept in .seedmask/rows of the
+clone: after a kill the same command goes on, and after a commit only what it touches runs anew.
 
 Measured is the mIoU of the training images, in percent, of the source's labels as they are, after
 the CRF, and of both with no class kept inside its own boxes (free). FOLDER gets ablation.csv and
