@@ -17,6 +17,23 @@ def mini(tmp_path: Path) -> Iterator[MiniRepository]:
 
 
 @pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniRepository]:
+    """To be copied: `made` does."""
+    repository = MiniRepository(tmp_path_factory.mktemp("made"))
+    assert repository.run("run", "--local")[0] == 0
+    yield repository
+    repository.close()
+
+
+@pytest.fixture
+def made(first_run: MiniRepository, tmp_path: Path) -> Iterator[MiniRepository]:
+    """A repository in which `run --local` made all of it."""
+    repository = MiniRepository(tmp_path, like=first_run)
+    yield repository
+    repository.close()
+
+
+@pytest.fixture(scope="session")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     """To look at; a test that changes something takes `own_gallery`."""
     return make_gallery(tmp_path_factory.mktemp("gallery"))

@@ -60,17 +60,23 @@ class MiniRepository:
 
     graph: ClassVar = {"first": None, "left": "first", "right": "first", "last": "left"}
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, like: "MiniRepository | None" = None) -> None:
+        """Make it anew in a folder, or as a copy of another one with all that was made there."""
         self.root = root
         self.started: list[subprocess.Popen[str]] = []
+        if like is not None:
+            shutil.copytree(like.root, root, dirs_exist_ok=True, symlinks=True)
+            return
         for name in ("models", "pipelines"):
-            ignored = shutil.ignore_patterns("__pycache__")
+            ignored = shutil.ignore_patterns("*.pyc.*")  # another worker writes them
             shutil.copytree(HERE / name, root / name, ignore=ignored)
         (root / "stages").mkdir()
         for name in ("__init__.py", "engine", "io", "sources"):
             source = HERE / "stages" / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, root / "stages" / name)
+            if source.is_dir():
+                shutil.copytree(source, root / "stages" / name, ignore=ignored)
+            else:
+                shutil.copy(source, root / "stages" / name)
         dvc_yaml, params = ["stages:"], []
         for name, source in self.graph.items():
             (root / "stages" / f"{name}.py").write_text(STAGE.format(name=name))

@@ -35,12 +35,11 @@ def test_an_unknown_target_is_refused_with_a_suggestion(mini: MiniRepository) ->
 
 
 def test_after_a_run_all_is_unchanged_and_a_changed_number_reaches_what_is_below(
-    mini: MiniRepository,
+    made: MiniRepository,
 ) -> None:
-    assert mini.run("run", "--local")[0] == 0
-    assert not make_plan(mini.root).pending
-    mini.set("left", "value", 2)
-    plan = make_plan(mini.root)
+    assert not make_plan(made.root).pending
+    made.set("left", "value", 2)
+    plan = make_plan(made.root)
     assert states(plan) == {
         "first": State.UNCHANGED,
         "left": State.MUST_RUN,
@@ -51,21 +50,20 @@ def test_after_a_run_all_is_unchanged_and_a_changed_number_reaches_what_is_below
     assert plan.by_name["last"].reason == "after left"
 
 
-def test_what_was_made_before_is_restorable_with_all_below_it(mini: MiniRepository) -> None:
-    assert mini.run("run", "--local")[0] == 0
-    mini.set("first", "value", 2)
-    assert mini.run("run", "--local")[0] == 0
-    mini.set("first", "value", 1)
-    plan = make_plan(mini.root)
-    assert states(plan) == dict.fromkeys(mini.graph, State.RESTORABLE)
-    mini.set("left", "value", 3)
-    assert states(make_plan(mini.root)) == {
+def test_what_was_made_before_is_restorable_with_all_below_it(made: MiniRepository) -> None:
+    made.set("first", "value", 2)
+    assert made.run("run", "--local")[0] == 0
+    made.set("first", "value", 1)
+    plan = make_plan(made.root)
+    assert states(plan) == dict.fromkeys(made.graph, State.RESTORABLE)
+    made.set("left", "value", 3)
+    assert states(make_plan(made.root)) == {
         "first": State.RESTORABLE,
         "left": State.MUST_RUN,
         "right": State.RESTORABLE,
         "last": State.WAITING,
     }
-    code, text = mini.run("run", "--local")
+    code, text = made.run("run", "--local")
     assert code == 0
     assert "[right] Restored" in text
     assert "[left] Completed" in text
@@ -90,13 +88,12 @@ def test_a_changed_source_file_must_run_until_it_is_changed_back(mini: MiniRepos
 
 
 def test_deleted_outputs_are_restorable_as_long_as_the_cache_has_them(
-    mini: MiniRepository,
+    made: MiniRepository,
 ) -> None:
-    assert mini.run("run", "--local")[0] == 0
-    shutil.rmtree(mini.root / "data")
-    assert states(make_plan(mini.root)) == dict.fromkeys(mini.graph, State.RESTORABLE)
-    shutil.rmtree(mini.root / ".dvc/cache/files")
-    assert states(make_plan(mini.root))["first"] is State.MUST_RUN
+    shutil.rmtree(made.root / "data")
+    assert states(make_plan(made.root)) == dict.fromkeys(made.graph, State.RESTORABLE)
+    shutil.rmtree(made.root / ".dvc/cache/files")
+    assert states(make_plan(made.root))["first"] is State.MUST_RUN
 
 
 def test_a_missing_source_blocks_its_stage_and_those_below(mini: MiniRepository) -> None:
@@ -303,11 +300,10 @@ def test_below_a_failure_all_is_skipped_and_the_rest_runs() -> None:
     assert set(runner.started) == {"root", "short", "long"}
 
 
-def test_a_frozen_stage_is_unchanged_whatever_becomes_of_its_inputs(mini: MiniRepository) -> None:
-    assert mini.run("run", "--local")[0] == 0
-    mini.set("first", "value", 2)
-    assert mini.run("freeze", "left")[0] == 0
-    plan = make_plan(mini.root)
+def test_a_frozen_stage_is_unchanged_whatever_becomes_of_its_inputs(made: MiniRepository) -> None:
+    made.set("first", "value", 2)
+    assert made.run("freeze", "left")[0] == 0
+    plan = make_plan(made.root)
     assert states(plan) == {
         "first": State.MUST_RUN,
         "left": State.UNCHANGED,

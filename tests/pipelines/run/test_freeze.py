@@ -56,17 +56,16 @@ def test_an_unknown_stage_is_named_and_nothing_written(tmp_path: Path) -> None:
     assert (tmp_path / "dvc.yaml").read_text() == BEFORE
 
 
-def test_a_frozen_stage_keeps_its_outputs_and_the_others_go_on(mini: MiniRepository) -> None:
-    assert mini.run("run", "--local")[0] == 0
-    before = mini.outputs()
-    assert mini.run("freeze", "left")[0] == 0
-    mini.set("first", "value", 2)
-    code, text = mini.run("run", "--local")
+def test_a_frozen_stage_keeps_its_outputs_and_the_others_go_on(made: MiniRepository) -> None:
+    before = made.outputs()
+    assert made.run("freeze", "left")[0] == 0
+    made.set("first", "value", 2)
+    code, text = made.run("run", "--local")
     assert code == 0, text
-    after = mini.outputs()
+    after = made.outputs()
     assert {name for name in before if before[name] != after[name]} == {
         name for name in before if name.startswith(("data/first", "data/right"))
     }
-    mini.run("unfreeze", "left")
-    mini.run("run", "last", "--local")
-    assert "first 2" in mini.outputs()["data/last.txt"]
+    made.run("unfreeze", "left")
+    made.run("run", "last", "--local")
+    assert "first 2" in made.outputs()["data/last.txt"]

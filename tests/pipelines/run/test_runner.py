@@ -54,16 +54,15 @@ def test_a_run_makes_everything_and_a_second_run_does_nothing(mini: MiniReposito
     assert time.monotonic() - began < 10
 
 
-def test_only_what_a_changed_number_reaches_runs_again(mini: MiniRepository) -> None:
-    mini.run("run", "--local")
-    mini.set("left", "value", 2)
-    code, text = mini.run("run", "--local")
+def test_only_what_a_changed_number_reaches_runs_again(made: MiniRepository) -> None:
+    made.set("left", "value", 2)
+    code, text = made.run("run", "--local")
     assert code == 0
     assert "2 cached, 2 completed" in text
-    mini.set("left", "value", 1)
-    code, text = mini.run("run", "--local")
+    made.set("left", "value", 1)
+    code, text = made.run("run", "--local")
     assert "2 cached, 2 restored" in text
-    assert mini.outputs()["data/last.txt"] == EXPECTED
+    assert made.outputs()["data/last.txt"] == EXPECTED
 
 
 def test_a_target_runs_with_what_it_depends_on(mini: MiniRepository) -> None:
@@ -239,43 +238,41 @@ def test_killed_at_a_random_moment_the_same_command_finishes_equally(
 
 
 @pytest.mark.parametrize("cut", ["", "cmd: python -m stages.left\n"])
-def test_a_record_that_dvc_did_not_finish_is_made_again(mini: MiniRepository, cut: str) -> None:
-    mini.run("run", "--local")
-    (mini.root / "dvc.lock").unlink()
-    shutil.rmtree(mini.root / "data")
-    records = list((mini.root / ".dvc/cache/runs").glob("*/*/*"))
+def test_a_record_that_dvc_did_not_finish_is_made_again(made: MiniRepository, cut: str) -> None:
+    (made.root / "dvc.lock").unlink()
+    shutil.rmtree(made.root / "data")
+    records = list((made.root / ".dvc/cache/runs").glob("*/*/*"))
     assert len(records) == 4
     for record in records:
         if cut:
             record.with_name(".Zx1.tmp").write_text(cut)
         record.unlink()
-    code, text = mini.run("run", "--local")
+    code, text = made.run("run", "--local")
     assert code == 0, text
     assert "4 completed" in text
-    assert mini.outputs()["data/last.txt"] == EXPECTED
+    assert made.outputs()["data/last.txt"] == EXPECTED
 
 
 @pytest.mark.parametrize("left", [0, 200])
-def test_a_lock_file_that_a_killed_run_cut_short_is_mended(mini: MiniRepository, left: int) -> None:
-    mini.run("run", "--local")
-    path = mini.root / "dvc.lock"
+def test_a_lock_file_that_a_killed_run_cut_short_is_mended(made: MiniRepository, left: int) -> None:
+    path = made.root / "dvc.lock"
     whole = path.read_bytes()
     path.write_bytes(whole[:left])
-    code, text = mini.run("run", "--local")
+    code, text = made.run("run", "--local")
     assert code == 1, "no run was killed: it is not ours to mend"
     assert "dvc.lock" in text
-    (mini.root / ".seedmask/dvc.lock").write_bytes(b"")  # as a killed first run leaves it
-    code, text = mini.run("run", "--local")
+    (made.root / ".seedmask/dvc.lock").write_bytes(b"")  # as a killed first run leaves it
+    code, text = made.run("run", "--local")
     assert code == 0, text
     assert "4 restored" in text
     assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines()), "in some order"
     path.write_bytes(whole[:left])
-    (mini.root / ".seedmask/dvc.lock").write_bytes(whole)  # as a killed second run leaves it
-    code, text = mini.run("run")
+    (made.root / ".seedmask/dvc.lock").write_bytes(whole)  # as a killed second run leaves it
+    code, text = made.run("run")
     assert code == 0, text
     assert "Everything is up to date" in text
     assert path.read_bytes() == whole
-    assert not (mini.root / ".seedmask/dvc.lock").exists()
+    assert not (made.root / ".seedmask/dvc.lock").exists()
 
 
 def test_records_in_a_shared_cache_are_given_time(tmp_path: Path) -> None:
