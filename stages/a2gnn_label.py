@@ -5,7 +5,8 @@ A2GNN eq. 16-28 (https://arxiv.org/abs/2106.04054).
 Writes maps/<id>.npz, the probabilities of the classes present on the graph's grid, and
 labels/<id>.png, the most probable class of each pixel, 255 where only a crowd claims it. Each image
 is a training run of its own: nothing is shared between images, and neither their order nor the
-number of workers matters.
+number of workers matters. An image that is known by no boxes is labelled without the terms that
+need them (section 7); a whole mask stays as it is.
 """
 
 import hashlib
@@ -28,10 +29,10 @@ from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.io.crowds import crowd_region
-from stages.io.data_set import Box, Crowd, Dataset, ImageFile
+from stages.io.data_set import Dataset, ImageFile, InUse
 from stages.io.graphs import cropped_graph, read_graph
-from stages.io.label_maps import encode_label_map, read_label_map
-from stages.io.score_maps import ScoreMap, encode_score_map
+from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
+from stages.io.score_maps import ScoreMap, certain_scores, encode_score_map
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -49,8 +50,7 @@ class Item:
     """One image's work."""
 
     image: ImageFile
-    boxes: tuple[Box, ...]
-    crowds: tuple[Crowd, ...]
+    known: InUse
     graph: Path
     seeds: Path
     params: Params
@@ -69,12 +69,11 @@ def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: P
     Raises:
         InputError: a missing or unfitting input.
     """
-    boxes, crowds = data.boxes(), data.crowds()
+    known = data.labels_in_use()
     items = {
         image.image_id: Item(
             image,
-            boxes.get(image.image_id, ()),
-            crowds.get(image.image_id, ()),
+            known[image.image_id],
             graphs / f"{image.image_id}.npz",
             seeds / f"{image.image_id}.png",
             params,
@@ -102,6 +101,8 @@ def a2gnn_label(params: Params, data: Dataset, graphs: Path, seeds: Path, out: P
 
 def _one_image(item: Item) -> Outcome:
     """Train on one image and label it."""
+    if item.known.mask is not None:
+        return _as_it_is(item.image, item.known.mask)
     torch.set_num_threads(1)  # the images run side by side; two threads on one cost 3.7x
     graph = read_graph(item.graph)
     size = item.image.size
@@ -110,8 +111,8 @@ def _one_image(item: Item) -> Outcome:
         raise InputError(f"{item.graph}: size {graph.size}; expected {size}, that of the image")
     image = torch.from_numpy(item.image.read()).permute(2, 0, 1)[None] / 255
     colours = cell_colours(image, graph.stride)[0]
-    boxes = [box.corners for box in item.boxes]
-    categories = [box.category for box in item.boxes]
+    boxes = [box.corners for box in item.known.boxes]
+    categories = [box.category for box in item.known.boxes]
     rows, columns = slice(0, graph.grid[0]), slice(0, graph.grid[1])
     if item.params.surroundings and boxes:
         # differs from the paper, whose network sees all: far from every box there is background
@@ -137,12 +138,12 @@ def _one_image(item: Item) -> Outcome:
     probabilities[:, rows, columns] = labelled.probabilities
     scores = cells_to_pixels(probabilities, size, graph.stride)
     corners = [widened(box, item.params.box_margin) for box in boxes]
-    if item.params.inside_boxes:
+    if item.params.inside_boxes and item.known.kind == "box":
         # differs from the paper, which labels by the network alone: a box holds all of its object,
         # so a class outside its own boxes is wrong for certain (as far as the boxes are right)
         scores[~inside_own_boxes(corners, categories, labelled.classes, size)] = -1
     labels = np.array(labelled.classes, dtype=np.uint8)[scores.argmax(0)]
-    labels = unknown_in_region(labels, crowd_region(item.crowds, size), corners, categories)
+    labels = unknown_in_region(labels, crowd_region(item.known.crowds, size), corners, categories)
     score_map = ScoreMap(
         probabilities.astype(np.float16),
         np.array(labelled.classes, dtype=np.int64),
@@ -160,6 +161,24 @@ def _one_image(item: Item) -> Outcome:
             "seeds": labelled.seeds,
             "removed": labelled.removed,
             "foreground": float((labels > 0).mean()),
+        },
+    )
+
+
+def _as_it_is(image: ImageFile, mask: Path) -> Outcome:
+    """A whole mask as labels, byte for byte, and as probabilities."""
+    labels = read_label_map(mask, image.size)
+    return Outcome(
+        files={
+            f"maps/{image.image_id}.npz": encode_score_map(certain_scores(labels)),
+            f"labels/{image.image_id}.png": mask.read_bytes(),
+        },
+        stats={
+            "classes": 1,
+            "loss": 0.0,
+            "seeds": int((labels != UNKNOWN).sum()),
+            "removed": 0,
+            "foreground": float(((labels > 0) & (labels != UNKNOWN)).mean()),
         },
     )
 

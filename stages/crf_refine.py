@@ -3,7 +3,8 @@
 Writes <image_id>.png for every image of a split. Only the classes that the source shows take part.
 With `inside_boxes` every box has a CRF at its own scale, and no box that has its class in the
 source is left without it. Complete but for crowd regions: there a pixel that no box of its class
-claims is 255. The boxes of validation images are not looked at: there every class may be anywhere.
+claims is 255. Where an image is known by no boxes every class may be anywhere, and so it may in
+validation images, whose boxes are not looked at. A whole mask stays as it is.
 The CRF: https://arxiv.org/abs/1210.5644.
 """
 
@@ -31,7 +32,7 @@ from stages.engine.errors import InputError
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.io.crowds import crowd_region
-from stages.io.data_set import Box, Crowd, Dataset, ImageFile, Split
+from stages.io.data_set import Dataset, ImageFile, InUse, Split
 from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
 
@@ -53,11 +54,10 @@ class Params(BoxKernels):
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image, its boxes and crowds, and the file to refine: .npz scores or .png labels."""
+    """One image, what is known of it, and the file to refine: .npz scores or .png labels."""
 
     image: ImageFile
-    boxes: tuple[Box, ...]
-    crowds: tuple[Crowd, ...]
+    known: InUse
     source: Path
     params: Params
 
@@ -75,14 +75,12 @@ def crf_refine(params: Params, data: Dataset, split: Split, source: Path, out: P
     Raises:
         InputError: an image has no file in `source`, or one that is unreadable or of another size.
     """
-    boxes, crowds = data.boxes(), data.crowds()
-    if split == "val":
-        boxes, crowds, params = {}, {}, dataclasses.replace(params, inside_boxes=False)
+    known = data.labels_in_use() if split == "train" else {}
+    nothing = InUse("tag")
     items = {
         image.image_id: Item(
             image,
-            boxes.get(image.image_id, ()),
-            crowds.get(image.image_id, ()),
+            known.get(image.image_id, nothing),
             _source_file(source, image.image_id),
             params,
         )
@@ -100,12 +98,15 @@ def _source_file(source: Path, image_id: str) -> Path:
 
 def _one_image(item: Item) -> Outcome:
     params, size = item.params, item.image.size
+    name = f"{item.image.image_id}.png"
+    if item.known.mask is not None:
+        return Outcome({name: item.known.mask.read_bytes()})
     probabilities, classes = _read_source(item)
-    corners = [widened(box.corners, params.box_margin) for box in item.boxes]
-    categories = [box.category for box in item.boxes]
-    crowd = crowd_region(item.crowds, size)
+    corners = [widened(box.corners, params.box_margin) for box in item.known.boxes]
+    categories = [box.category for box in item.known.boxes]
+    crowd = crowd_region(item.known.crowds, size)
     names = np.asarray(classes, dtype=np.uint8)
-    if params.inside_boxes:
+    if params.inside_boxes and item.known.kind == "box":
         # differs from the paper, whose CRF knows no boxes: a box holds all of its object, so a
         # class outside its own boxes is wrong for certain (as far as the boxes are right)
         allowed = inside_own_boxes(corners, categories, classes, size)
@@ -119,7 +120,7 @@ def _one_image(item: Item) -> Outcome:
     else:
         labels = names[dense_crf(probabilities, item.image.read(), params).argmax(axis=0)]
     labels = unknown_in_region(labels, crowd, corners, categories)
-    return Outcome({f"{item.image.image_id}.png": encode_label_map(labels)})
+    return Outcome({name: encode_label_map(labels)})
 
 
 def _read_source(item: Item) -> tuple[npt.NDArray[np.float32], list[int]]:

@@ -4,8 +4,9 @@ Writes for every training image
     labels/<image_id>.png  the box's category where GrabCut sees its object, 0 elsewhere;
     filled/<image_id>.png  every box filled: what boxes say without any look at the image.
 Where boxes overlap, the smaller one is on top: its object in labels, all of it in filled. In crowd
-regions what would be 0 is 255. And instances.parquet: the boxes, each with what GrabCut made of it
-alone, all of the box where it kept all or failed; score is 1 where it told object from background.
+regions what would be 0 is 255. An image that is known by other labels has no boxes here. And
+instances.parquet: the boxes, each with what GrabCut made of it alone, all of the box where it kept
+all or failed; score is 1 where it told object from background.
 
 A2GNN: https://arxiv.org/abs/2106.04054. GrabCut: https://doi.org/10.1145/1015706.1015720.
 """
@@ -58,13 +59,11 @@ def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
         data: the data set.
         out: gets labels/, filled/, instances.parquet and metrics.json.
     """
-    numbered, crowds = data.numbered_boxes(), data.crowds()
+    known, every = data.labels_in_use(), data.numbered_boxes()
+    numbered = {name: every[name] for name, use in known.items() if use.boxes}
     items = {
         image.image_id: Item(
-            image,
-            tuple(box for _, box in numbered.get(image.image_id, ())),
-            crowds.get(image.image_id, ()),
-            params,
+            image, known[image.image_id].boxes, known[image.image_id].crowds, params
         )
         for image in data.images("train")
     }

@@ -6,7 +6,7 @@ the whole box as its mask; metrics.json counts these.
 
 Labels that a person has corrected stay as they are: there a box without its class holds no object
 and gets no row, and masks score 1. A class painted outside all of its boxes gets no instance: that
-takes a box. metrics.json counts both.
+takes a box. metrics.json counts both. So does every class of an image that is known by no boxes.
 
 A2GNN: https://arxiv.org/abs/2106.04054.
 """
@@ -66,7 +66,7 @@ def instances_split(
     Raises:
         InputError: a source is missing, unreadable or of another size than its image.
     """
-    boxes = data.numbered_boxes()
+    kinds, boxes = data.kinds_in_use(), data.numbered_boxes()
     human = read_human(origins)
     images = data.images("train")
     rows: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ def instances_split(
         name = image.image_id
         rows_of_image, lost = _split_image(
             image,
-            boxes.get(name, ()),
+            boxes.get(name, ()) if kinds[name] in ("box", "mask") else (),
             labels / f"{name}.png",
             None if name in human else probabilities / f"{name}.npz",
         )

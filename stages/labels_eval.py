@@ -1,8 +1,9 @@
 """One label source against ground truth: the same ruler for every rung of the ladder.
 
 mIoU comes from one confusion matrix over the images of a split (models/metrics.py); precision is
-that of the labelled pixels, coverage says how many there are. All in percent. Images without ground
-truth are counted and left out, so data sets that have none still run to the end.
+that of the labelled pixels, coverage says how many there are. All in percent. Where the training
+images are known by several kinds of labels, miou_<kind> is that of the images of each. Images
+without ground truth are counted and left out, so data sets that have none still run to the end.
 """
 
 from pathlib import Path
@@ -64,6 +65,8 @@ def labels_eval(
     names = data.class_names()
     classes = labels_of(params.classes, names, "labels_eval.classes")
     total = ConfusionMatrix(max(names) + 1)
+    kinds = data.kinds_in_use() if split == "train" else {}
+    by_kind: dict[str, ConfusionMatrix] = {}
     rows: list[dict[str, Any]] = []
     images = data.labelled_images(split, labels)
     for image in counted(images, "labels_eval", "images"):
@@ -75,10 +78,15 @@ def labels_eval(
         alone = ConfusionMatrix(total.classes)
         count_pixels(alone, truth, prediction, path)
         total.add(alone)
+        if image.image_id in kinds:
+            by_kind.setdefault(kinds[image.image_id], ConfusionMatrix(total.classes)).add(alone)
         rows.append(image_scores(image.image_id, alone))
     scores = set_scores(total, names)
     if params.classes:
         scores = {"miou": scores.pop("miou"), "miou_classes": percent(total.miou(classes))} | scores
+    if len(by_kind) > 1:
+        chosen = classes or None
+        scores |= {f"miou_{kind}": percent(part.miou(chosen)) for kind, part in by_kind.items()}
     scores |= {"images": len(rows), "images_without_truth": len(images) - len(rows)}
     frame = pd.DataFrame(rows, columns=IMAGE_SCORES.names)
     write_table(out / f"{name}.parquet", frame, IMAGE_SCORES)

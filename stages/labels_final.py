@@ -1,8 +1,9 @@
 """The final labels: the automatic ones, and in their place what a person has corrected.
 
 A correction, data/corrections/<image_id>.png, is a human label and a declared input of this stage:
-the only masks made by hand that the weakly supervised line may see, and ground truth is none of
-them. No later stage changes one.
+beside the whole masks among the user's labels the only masks made by hand that the weakly
+supervised line may see, and ground truth is none of them. No later stage changes one. A whole mask
+comes here as it was brought, and counts as human, too.
 
 Writes
     labels/<image_id>.png    every training image; an automatic label byte for byte as it was
@@ -67,12 +68,14 @@ def labels_final(params: Params, data: Dataset, labels: Path, corrections: Path,
     for name in counted(images, "labels_final", "images"):
         content = by_hand[name] if name in by_hand else _read_bytes(labels / f"{name}.png")
         write_bytes(out / "labels" / f"{name}.png", content)
-    origins = {name: HUMAN if name in by_hand else AUTOMATIC for name in images}
+    masks = {name for name, kind in data.kinds_in_use().items() if kind == "mask"}
+    human = masks | by_hand.keys()
+    origins = {name: HUMAN if name in human else AUTOMATIC for name in images}
     write_origins(out / "origins.csv", origins)
     counts = {
         "images": len(images),
-        "human": len(by_hand),
-        "automatic": len(images) - len(by_hand),
+        "human": len(human),
+        "automatic": len(images) - len(human),
         "changed_percent_of_human": round(100 * changed / pixels, 2) if pixels else None,
     }
     write_json(out / "metrics.json", counts)

@@ -1,8 +1,9 @@
 """Two sources of class probabilities averaged: each errs where the other does not.
 
 A graph network follows what one image looks like, a network over all boxes what objects look like.
-Writes maps/<image_id>.npz, probabilities per pixel, and labels/<image_id>.png, the likeliest class
-of each, 255 where only a crowd claims it.
+Of an image without boxes that one knows nothing: there the other source is a random walk, with a
+weight by kind of label. A whole mask stays as it is. Writes maps/<image_id>.npz, probabilities per
+pixel, and labels/<image_id>.png, the likeliest class of each, 255 where only a crowd claims it.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.io.crowds import crowd_region
-from stages.io.data_set import Box, Crowd, Dataset
+from stages.io.data_set import Dataset, InUse
 from stages.io.label_maps import encode_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map, read_score_map
 from stages.io.tables import TRUST, read_rows
@@ -33,6 +34,9 @@ class Params:
     """Numbers of this stage; params.yaml says what each is."""
 
     weight: Annotated[float, Field(ge=0, le=1)]
+    walk_tag: Annotated[float, Field(ge=0, le=1)]
+    walk_point: Annotated[float, Field(ge=0, le=1)]
+    walk_scribble: Annotated[float, Field(ge=0, le=1)]
     least_trust: Annotated[float, Field(ge=-1, le=1)]
     inside_boxes: bool
     box_margin: Annotated[float, Field(ge=0, le=1)]
@@ -40,19 +44,19 @@ class Params:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image, its boxes and crowds, and its two score maps."""
+    """One image, its two score maps, and the weight of the first."""
 
     image_id: str
     size: tuple[int, int]
-    boxes: tuple[Box, ...]
-    crowds: tuple[Crowd, ...]
+    known: InUse
     first: Path
     second: Path
+    weight: float
     params: Params
 
 
 def maps_average(
-    params: Params, data: Dataset, first: Path, second: Path, trust: Path, out: Path
+    params: Params, data: Dataset, first: Path, second: Path, walk: Path, trust: Path, out: Path
 ) -> None:
     """Average the probabilities of the training images.
 
@@ -64,6 +68,7 @@ def maps_average(
         data: the data set.
         first: folder of <image_id>.npz, probabilities of the background and of classes.
         second: the same of another source; a class that one of them lacks is 0 there.
+        walk: the same of the random walk, which is the second where there are no boxes.
         trust: trust.parquet, how far each activation map may speak.
         out: gets maps/, labels/ and metrics.json.
 
@@ -71,7 +76,7 @@ def maps_average(
         InputError: a source is missing, unreadable, of another size than its image or without
             background.
     """
-    boxes, crowds = data.boxes(), data.crowds()
+    known = data.labels_in_use()
     trusts = [row["trust"] for row in read_rows(trust, TRUST)]
     middle = float(np.median(trusts)) if trusts else params.least_trust
     if middle < params.least_trust:
@@ -79,18 +84,26 @@ def maps_average(
         print(
             f"maps_average: median trust of the activations {middle:.2f}: the second source alone"
         )
-    items = {
-        image.image_id: Item(
-            image.image_id,
+    weights = {
+        "box": params.weight,
+        "tag": 1 - params.walk_tag,
+        "point": 1 - params.walk_point,
+        "scribble": 1 - params.walk_scribble,
+        "mask": 1.0,
+    }
+    items = {}
+    for image in data.images("train"):
+        name, kind = image.image_id, known[image.image_id].kind
+        other = second if kind == "box" else walk
+        items[name] = Item(
+            name,
             image.size,
-            boxes.get(image.image_id, ()),
-            crowds.get(image.image_id, ()),
-            first / f"{image.image_id}.npz",
-            second / f"{image.image_id}.npz",
+            known[name],
+            first / f"{name}.npz",
+            other / f"{name}.npz",
+            weights[kind],
             params,
         )
-        for image in data.images("train")
-    }
     stats = map_images(_one_image, items, out, stage="maps_average")
     dispute = float(np.mean([each["dispute"] for each in stats]))
     metrics: dict[str, float] = {"images": len(items), "mean_dispute": round(dispute, 4)}
@@ -106,19 +119,22 @@ def _one_image(item: Item) -> Outcome:
     first, second = (
         np.stack([scores.get(label, nowhere) for label in classes]) for scores in sources
     )
-    mean = params.weight * first + (1 - params.weight) * second
-    corners = [widened(box.corners, params.box_margin) for box in item.boxes]
-    categories = [box.category for box in item.boxes]
+    mean = item.weight * first + (1 - item.weight) * second
+    corners = [widened(box.corners, params.box_margin) for box in item.known.boxes]
+    categories = [box.category for box in item.known.boxes]
     allowed = np.ones(mean.shape, dtype=bool)
-    if params.inside_boxes:
+    if params.inside_boxes and item.known.kind == "box":
         allowed = inside_own_boxes(corners, categories, classes, size)
     labels = np.array(classes, dtype=np.uint8)[np.where(allowed, mean, -1).argmax(axis=0)]
-    labels = unknown_in_region(labels, crowd_region(item.crowds, size), corners, categories)
+    labels = unknown_in_region(labels, crowd_region(item.known.crowds, size), corners, categories)
+    content = encode_label_map(labels)
+    if item.known.mask is not None:
+        content = item.known.mask.read_bytes()
     score_map = ScoreMap(mean.astype(np.float16), np.array(classes, dtype=np.int64), size, 1)
     return Outcome(
         files={
             f"maps/{item.image_id}.npz": encode_score_map(score_map),
-            f"labels/{item.image_id}.png": encode_label_map(labels),
+            f"labels/{item.image_id}.png": content,
         },
         stats={"dispute": float((first.argmax(axis=0) != second.argmax(axis=0)).mean())},
     )

@@ -1,25 +1,45 @@
-"""Class activation maps and what was cut out of the boxes fused to seeds, and the confident ones.
+"""Class activation maps and what is known of an image fused to seeds, and the confident ones.
 
-A2GNN eq. 1, 4, 5 (https://arxiv.org/abs/2106.04054).
+A2GNN eq. 1, 4, 5 and section 7.1 (https://arxiv.org/abs/2106.04054).
 
 Writes for every training image
     cam/<image_id>.png        M_I: the class of the highest activation, complete, in crowds too;
     fused/<image_id>.png      M_F: both sources in agreement, 255 elsewhere (eq. 4);
     confident/<image_id>.png  M_g: what of M_F is confident, 255 elsewhere (eq. 5);
-and trust.parquet, how far the activations of each class may speak, in all and in each image
+    pairs/<image_id>.png      what pairs of pixels are learned from.
+Each image is treated by the strongest kind of labels that it carries (`labels`). What stands above
+is of boxes. Elsewhere, with M'_I the most activated pixels of each class:
+                fused                   confident               pairs
+    mask        the mask                the mask                the mask
+    scribble    strokes over M'_I       the strokes alone       as fused
+    point       points over M'_I        as fused                M'_I
+    tag         M'_I                    as fused                as fused
+Strokes and points take the superpixels that they lie in. Points name no background in the paper,
+so what they leave unknown is M'_I, that of strokes stays unknown.
+Besides, trust.parquet, how far the activations of each class may speak, in all and in each image
 (models/a2gnn/trust.py). Where they may not, they neither make nor confirm a seed, and what the
 boxes tell stands alone.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from models.a2gnn.marks import (
+    expanded_marks,
+    merged_seeds,
+    point_marks,
+    salient_seeds,
+    superpixels,
+)
 from models.a2gnn.seeds import (
     agreeing_seeds,
     box_seeds,
@@ -38,8 +58,9 @@ from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
 from stages.engine.progress import counted
-from stages.io.data_set import Box, Dataset, ImageFile
-from stages.io.label_maps import UNKNOWN, encode_label_map, read_label_map
+from stages.io.data_set import Dataset, ImageFile, InUse, Kind, Point
+from stages.io.label_maps import UNKNOWN, LabelMap, encode_label_map, read_label_map
+from stages.io.salient_maps import read_saliency
 from stages.io.score_maps import read_score_map
 from stages.io.tables import TRUST, write_table
 
@@ -51,22 +72,31 @@ class Params:
     For `confident_rule` see models/a2gnn/seeds.py: eq. 5 as printed keeps all of M_F.
     """
 
+    labels: Annotated[tuple[Kind, ...], Field(min_length=1)]
     threshold: Annotated[float, Field(ge=0, lt=1)]
     confident_fraction: Annotated[float, Field(gt=0, le=1)]
     confident_rule: Literal["agreement", "printed"]
     inside_background: Annotated[float, Field(ge=0, le=1)]
     trust: Annotated[float, Field(ge=-1, le=1)]
+    superpixel: Annotated[int, Field(gt=0)]
+    compactness: Annotated[float, Field(gt=0)]
+    saliency: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image, its boxes, the two sources of its seeds, and the classes of no trust."""
+    """One image, what is known of it, the sources of its seeds, and the classes of no trust.
 
-    image_id: str
-    size: tuple[int, int]
-    boxes: tuple[Box, ...]
+    `marks` is the file of its strokes, `saliency` that of its saliency; None where it has none.
+    """
+
+    image: ImageFile
+    known: InUse
     cams: Path
     cuts: Path
+    points: tuple[Point, ...]
+    marks: Path | None
+    saliency: Path | None
     weak: tuple[int, ...]
     params: Params
 
@@ -80,26 +110,31 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path)
         cams: folder of <image_id>.npz, activations in [0, 1] of the tagged classes.
         cuts: folder of <image_id>.png, the labels of what was cut out of the boxes, 0 what was
             not, outside of them and inside; what is 255 there (in doubt, crowds) is no seed.
-        out: gets cam/, fused/, confident/, trust.parquet and metrics.json.
+        out: gets cam/, fused/, confident/, pairs/, trust.parquet and metrics.json.
 
     Raises:
-        InputError: a source is missing, unreadable or of another size than its image.
+        InputError: an image carries none of the kinds of `labels`, but others; or a source is
+            missing, unreadable or of another size than its image.
     """
-    boxes, images = data.boxes(), data.images("train")
-    trust = _measure_trust(images, boxes, cams)
+    data = dataclasses.replace(data, kinds=params.labels)
+    known, images, points = data.labels_in_use(), data.images("train"), data.points()
+    boxed = [image for image in images if known[image.image_id].kind == "box"]
+    trust = _measure_trust(boxed, known, cams)
     weak = trust[trust["trust"] < params.trust].groupby("image_id")["category"].agg(tuple)
-    items = {
-        image.image_id: Item(
-            image.image_id,
-            image.size,
-            boxes.get(image.image_id, ()),
-            cams / f"{image.image_id}.npz",
-            cuts / f"{image.image_id}.png",
-            weak.get(image.image_id, ()),
+    items = {}
+    for image in images:
+        name, kind = image.image_id, known[image.image_id].kind
+        items[name] = Item(
+            image,
+            known[name],
+            cams / f"{name}.npz",
+            cuts / f"{name}.png",
+            points.get(name, ()) if kind == "point" else (),
+            data.map_file("scribbles", name) if kind == "scribble" else None,
+            data.map_file("saliency", name) if kind == "tag" and params.saliency else None,
+            weak.get(name, ()),
             params,
         )
-        for image in images
-    }
     stats = map_images(_one_image, items, out, stage="seeds_fuse")
     total = {name: int(sum(each[name] for each in stats)) for name in stats[0]}
     objects = max(total["box_pixels"], 1)
@@ -118,6 +153,7 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path)
             "classes_too_weak": weak_classes,
             "maps": len(trust),
             "maps_too_weak": sum(len(item.weak) for item in items.values()),
+            "images_by_kind": dict(Counter(item.known.kind for item in items.values())),
         },
     )
     print(
@@ -128,7 +164,7 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path)
 
 
 def _measure_trust(
-    images: Sequence[ImageFile], boxes: Mapping[str, tuple[Box, ...]], cams: Path
+    images: Sequence[ImageFile], known: Mapping[str, InUse], cams: Path
 ) -> pd.DataFrame:
     """The table `TRUST` of all maps: each by what of it is in its own boxes."""
     rows: list[tuple[str, int]] = []
@@ -138,8 +174,8 @@ def _measure_trust(
         found = read_score_map(cams / f"{name}.npz", size)
         scores = cells_to_pixels(found.scores, size, found.stride)
         classes = [int(label) for label in found.classes]
-        corners = [box.corners for box in boxes.get(name, ())]
-        categories = [box.category for box in boxes.get(name, ())]
+        corners = [box.corners for box in known[name].boxes]
+        categories = [box.category for box in known[name].boxes]
         inside = inside_own_boxes(corners, categories, classes, size)
         for label, activations, own in zip(classes, scores, inside, strict=True):
             rows.append((name, label))
@@ -152,13 +188,37 @@ def _measure_trust(
 
 
 def _one_image(item: Item) -> Outcome:
-    cams = read_score_map(item.cams, item.size)
-    cut = read_label_map(item.cuts, item.size)
-    boxes = [box.corners for box in item.boxes]
-    categories = [box.category for box in item.boxes]
+    name, size = item.image.image_id, item.image.size
+    cams = read_score_map(item.cams, size)
     classes = [int(label) for label in cams.classes]
     scores = cells_to_pixels(cams.scores, cams.size, cams.stride)
     shown = cam_labels(scores, classes, item.params.threshold)
+    seeds = _box_seeds if item.known.kind == "box" else _other_seeds
+    label_maps = {"cam": shown, **seeds(item, scores, classes)}
+    boxes = [box.corners for box in item.known.boxes]
+    categories = [box.category for box in item.known.boxes]
+    inside = ~outside_boxes(boxes, size)
+    fused, confident = label_maps["fused"], label_maps["confident"]
+    stats = {
+        "boxes": len(boxes),
+        "boxes_unseen": len(unseen_boxes(shown, boxes, categories)),
+        "box_pixels": int(inside.sum()),
+        "fused_pixels": int((inside & (fused != UNKNOWN) & (fused != 0)).sum()),
+        "confident_pixels": int((inside & (confident != UNKNOWN) & (confident != 0)).sum()),
+    }
+    files = {
+        f"{folder}/{name}.png": encode_label_map(labels) for folder, labels in label_maps.items()
+    }
+    return Outcome(files, stats)
+
+
+def _box_seeds(
+    item: Item, scores: npt.NDArray[np.float32], classes: Sequence[int]
+) -> dict[str, LabelMap]:
+    """Eq. 4 and 5: activations [C, H, W] of the classes, and what was cut out of the boxes."""
+    cut = read_label_map(item.cuts, item.image.size)
+    boxes = [box.corners for box in item.known.boxes]
+    categories = [box.category for box in item.known.boxes]
     strong = [row for row, label in enumerate(classes) if label not in item.weak]
     scores, classes = scores[strong], [classes[row] for row in strong]
     cam = cam_labels(scores, classes, item.params.threshold)
@@ -172,19 +232,34 @@ def _one_image(item: Item) -> Outcome:
         confident = confident_seeds(fused, grabcut, top)
     else:
         confident = agreeing_seeds(cam, fused, top, boxes, categories)
-    label_maps = {
-        f"cam/{item.image_id}.png": shown,
-        f"fused/{item.image_id}.png": fused,
-        f"confident/{item.image_id}.png": confident,
-    }
-    stats = {
-        "boxes": len(boxes),
-        "boxes_unseen": len(unseen_boxes(shown, boxes, categories)),
-        "box_pixels": int((~outside_boxes(boxes, item.size)).sum()),
-        "fused_pixels": int(((fused != UNKNOWN) & (fused != 0)).sum()),
-        "confident_pixels": int(((confident != UNKNOWN) & (confident != 0)).sum()),
-    }
-    return Outcome({name: encode_label_map(labels) for name, labels in label_maps.items()}, stats)
+    return {"fused": fused, "confident": confident, "pairs": confident}
+
+
+def _other_seeds(
+    item: Item, scores: npt.NDArray[np.float32], classes: Sequence[int]
+) -> dict[str, LabelMap]:
+    """Section 7.1: of masks, strokes, points and tags."""
+    size, params = item.image.size, item.params
+    if item.known.mask is not None:
+        mask = read_label_map(item.known.mask, size)
+        return {"fused": mask, "confident": mask, "pairs": mask}
+    activated = confident_cam(scores, classes, params.confident_fraction)
+    if item.known.kind == "tag":
+        if item.saliency is not None:
+            saliency = read_saliency(item.saliency, size)
+            activated = salient_seeds(activated, saliency, params.saliency)
+        return {"fused": activated, "confident": activated, "pairs": activated}
+    if item.known.kind == "scribble" and item.marks is not None:
+        marks = read_label_map(item.marks, size)
+    else:
+        marks = point_marks([(p.category, p.x, p.y) for p in item.points], size)
+    marked = expanded_marks(
+        marks, superpixels(item.image.read(), params.superpixel, params.compactness)
+    )
+    merged = merged_seeds(marked, activated)
+    if item.known.kind == "scribble":
+        return {"fused": merged, "confident": marked, "pairs": merged}
+    return {"fused": merged, "confident": merged, "pairs": activated}
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def _options(name: str) -> tuple[list[str], int]:
         for argument in arguments.args[1:]
         if argument.annotation
     )
-    return [*names, *(["root"] if takes_data else [])], required
+    return [*names, *(["root", "kinds"] if takes_data else [])], required
 
 
 def test_params_has_one_section_per_stage_in_the_order_of_dvc_yaml() -> None:

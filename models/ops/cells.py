@@ -47,3 +47,20 @@ def pixels_to_cells(labels: npt.NDArray[NumberT], stride: int) -> npt.NDArray[Nu
     rows = np.minimum(np.arange(0, height, stride) + stride // 2, height - 1)
     columns = np.minimum(np.arange(0, width, stride) + stride // 2, width - 1)
     return np.ascontiguousarray(labels[np.ix_(rows, columns)])
+
+
+def scores_to_cells(scores: npt.NDArray[np.float32], stride: int) -> npt.NDArray[np.float32]:
+    """The mean over the pixels of each cell, of one cut by the border over those that it has.
+
+    Args:
+        scores: [C, H, W].
+        stride: pixels per cell.
+
+    Returns:
+        float32 [C, ceil(H / stride), ceil(W / stride)].
+    """
+    height, width = scores.shape[1:]
+    rows, columns = np.arange(0, height, stride), np.arange(0, width, stride)
+    sums = np.add.reduceat(np.add.reduceat(scores, rows, axis=1), columns, axis=2)
+    sides = (np.diff(np.append(rows, height)), np.diff(np.append(columns, width)))
+    return np.asarray(sums / np.outer(*sides), dtype=np.float32)

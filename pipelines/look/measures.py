@@ -18,6 +18,11 @@ from stages.io.measures import INSTANCE_MEASURES
 COLUMNS = {
     "miou": "mIoU",
     "miou_classes": "mIoU, chosen classes",
+    "miou_mask": "mIoU, masks",
+    "miou_box": "boxes",
+    "miou_scribble": "scribbles",
+    "miou_point": "points",
+    "miou_tag": "tags",
     "precision": "precision",
     "coverage": "coverage",
 } | {

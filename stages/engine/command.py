@@ -125,8 +125,8 @@ def run(stage: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     stage's name; every other argument is a `Path`, `str`, `int` or `Literal` and becomes a required
     option (`dataset_root` is `--dataset-root`), or an optional one where it has a default; or it is
     a dataclass of such fields, whose first one is the option of the argument's name, the others
-    options of their own (`data: Dataset` is `--data` and `--root`). A path given as `@section.key`
-    is the one that params.yaml holds there: so no shell ever sees its text.
+    options of their own (`data: Dataset` is `--data` and `--root`). A path or a tuple given
+    as `@section.key` is what params.yaml holds there: so no shell ever sees its text.
     An InputError, and what the machine refuses, becomes one line on stderr and exit code 1, and so
     does an input, the section or the code that changed before the stage ended: DVC, which hashes
     them afterwards, would record the outputs as made from what they are then.
@@ -275,9 +275,15 @@ def _look_up_paths(
     """The arguments, `@section.key` among the paths replaced by what params.yaml holds."""
     resolved = dict(arguments)
     for name, value in arguments.items():
-        if isinstance(value, Path) and str(value).startswith("@"):
-            path = look_up(str(value)[1:], sections)
-            if not isinstance(path, str) or not path:
-                raise InputError(f"{file}: {str(value)[1:]}: expected a path, found {path!r}")
-            resolved[name] = Path(path)
+        if not str(value).startswith("@"):
+            continue
+        found = look_up(str(value)[1:], sections)
+        if not isinstance(value, Path):
+            if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+                raise InputError(f"{file}: {value[1:]}: expected a list of names, found {found!r}")
+            resolved[name] = tuple(found)
+        elif not isinstance(found, str) or not found:
+            raise InputError(f"{file}: {str(value)[1:]}: expected a path, found {found!r}")
+        else:
+            resolved[name] = Path(found)
     return resolved

@@ -10,11 +10,13 @@ from typing import Literal, get_args
 
 from stages.engine.errors import InputError
 from stages.io.photographs import RGB, read_image
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, POINTS, TAGS, read_rows
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, KINDS, POINTS, TAGS, read_rows
 
 BACKGROUND = "background"
 Split = Literal["train", "val"]
-Table = Literal["images", "instances", "tags", "points", "categories"]
+Table = Literal["images", "instances", "tags", "points", "kinds", "categories"]
+#: What may be known of an image, from most to least.
+Kind = Literal["mask", "box", "scribble", "point", "tag"]
 #: What else the user may bring of an image, a folder of <image_id>.png each: label maps of strokes
 #: and of whole images, 255 = unknown; salient regions, and saliency (stages/io/salient_maps.py).
 Maps = Literal["scribbles", "masks", "regions", "saliency"]
@@ -87,6 +89,23 @@ class Crowd:
 
 
 @dataclass(frozen=True)
+class InUse:
+    """What a line uses of an image's labels: those of the strongest kind that it carries.
+
+    Attributes:
+        kind: that one; box, without boxes, where the image carries nothing and so shows nothing.
+        boxes: of kind box; else none.
+        crowds: likewise.
+        mask: file of the whole mask, of kind mask; else None.
+    """
+
+    kind: Kind
+    boxes: tuple[Box, ...] = ()
+    crowds: tuple[Crowd, ...] = ()
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The folder that the stage `dataset` wrote; each table is read when it is asked for.
 
@@ -95,10 +114,12 @@ class Dataset:
     Attributes:
         folder: of the tables.
         root: of the photographs; a stage that opens none is given none.
+        kinds: of labels to use, the strongest first; none: boxes alone, whatever else there is.
     """
 
     folder: Path
     root: Path = Path()
+    kinds: tuple[Kind, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -133,6 +154,42 @@ class Dataset:
         """
         is_empty = split == "val" and folder.is_dir() and not any(folder.iterdir())
         return [] if is_empty else self.images(split)
+
+    def labels_in_use(self) -> dict[str, InUse]:
+        """What is used of the labels of each training image.
+
+        Raises:
+            InputError: also where an image carries labels, but none of the kinds to use.
+        """
+        boxes, crowds = self.boxes(), self.crowds()
+        found = {}
+        for image_id, kind in self.kinds_in_use().items():
+            if kind == "box":
+                own = boxes.get(image_id, ()), crowds.get(image_id, ())
+                found[image_id] = InUse("box", *own)
+            else:
+                mask = self.map_file("masks", image_id) if kind == "mask" else None
+                found[image_id] = InUse(kind, mask=mask)
+        return found
+
+    def kinds_in_use(self) -> dict[str, Kind]:
+        """The strongest kind to use that each training image carries; errors as above."""
+        names = [image.image_id for image in self.images("train")]
+        if not self.kinds:
+            return dict.fromkeys(names, "box")
+        carried: dict[str, set[str]] = defaultdict(set)
+        for row in read_rows(self.table("kinds"), KINDS):
+            carried[row["image_id"]].add(row["kind"])
+        strongest: dict[str, Kind] = {}
+        for name in names:
+            usable = [kind for kind in self.kinds if kind in carried[name]]
+            if carried[name] and not usable:
+                others = sum(not carried[other] & set(self.kinds) for other in names)
+                found = f"image {name} carries {', '.join(sorted(carried[name]))}"
+                expected = f"expected {' or '.join(self.kinds)}, as {others} images have none"
+                raise InputError(f"{self.table('kinds')}: {found}; {expected}")
+            strongest[name] = usable[0] if usable else "box"
+        return strongest
 
     def boxes(self) -> dict[str, tuple[Box, ...]]:
         """The boxes of every image that has any, without masks; crowd regions are left out."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from models.ops.grid import grid_size
 from stages.engine.errors import InputError
+from stages.io.label_maps import UNKNOWN, LabelMap
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class ScoreMap:
         expected = (len(self.classes), *grid_size(self.size, self.stride))
         if self.scores.shape != expected:
             raise ValueError(f"scores: expected shape {expected}, got {self.scores.shape}")
+
+
+def certain_scores(labels: LabelMap) -> ScoreMap:
+    """The scores per pixel of labels that are sure: 1 and 0; where they are 255 all are alike."""
+    classes = np.array(sorted({0, *np.unique(labels).tolist()} - {UNKNOWN}), dtype=np.int64)
+    scores = (labels == classes[:, None, None]).astype(np.float16)
+    scores[:, labels == UNKNOWN] = 1 / len(classes)
+    return ScoreMap(scores, classes, (labels.shape[0], labels.shape[1]), 1)
 
 
 def encode_score_map(score_map: ScoreMap) -> bytes:

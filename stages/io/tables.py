@@ -58,6 +58,8 @@ POINTS = pa.schema(
         ("y", pa.float32()),
     ]
 )
+#: One row per image and kind of label that it carries: mask, box, scribble, point or tag.
+KINDS = pa.schema([("image_id", pa.string()), ("kind", pa.string())])
 #: category is the label value in label maps; 0 is background and has no row.
 CATEGORIES = pa.schema([("category", pa.int16()), ("name", pa.string())])
 #: One row per score map and class: how far its activations may speak, from -1 to 1, 0 at chance;

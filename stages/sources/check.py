@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from stages.engine.errors import InputError, shown
 from stages.engine.files import md5_of, write_bytes
+from stages.io.data_set import Kind
 from stages.io.label_maps import UNKNOWN, encode_label_map
 from stages.io.photographs import decode_image
 from stages.io.salient_maps import check_binary, encode_grey, encode_region
@@ -32,6 +33,7 @@ class CheckedImage:
         truths: rows of the true instances.
         points: rows of points.parquet.
         tags: the categories that its labels show.
+        kinds: of labels that it carries.
         dropped: where a box or point stood that is in no table, and why.
         counts: what metrics.json adds up over the images.
     """
@@ -41,6 +43,7 @@ class CheckedImage:
     truths: list[dict[str, Any]]
     points: list[dict[str, Any]]
     tags: set[int]
+    kinds: list[Kind]
     dropped: list[tuple[str, str]]
     counts: Counter[str]
 
@@ -121,7 +124,15 @@ def _check(root: Path, out: Path, last_category: int, image: SourceImage) -> Che
         "height": height,
         "md5": md5_of(content),
     }
-    return CheckedImage(row, instances, truths, points, tags, dropped + outside, counts)
+    carries: dict[Kind, bool] = {
+        "mask": "masks" in maps,
+        "box": bool(instances),
+        "scribble": "scribbles" in maps,
+        "point": any(point["category"] for point in points),
+        "tag": bool(tags),
+    }
+    kinds = [kind for kind, is_there in carries.items() if is_there]
+    return CheckedImage(row, instances, truths, points, tags, kinds, dropped + outside, counts)
 
 
 def _turned(box: SourceBox, stored: tuple[int, int], turn: int) -> SourceBox:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, POINTS, TAGS, write_table
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, KINDS, POINTS, TAGS, write_table
 from stages.sources.check import CheckedImage
 
 
@@ -19,7 +19,7 @@ def write_tables(
     Args:
         images: the sound ones, in the order of the tables.
         categories: names by label value.
-        out: gets images, instances, tags, points and categories.parquet.
+        out: gets images, instances, tags, points, kinds and categories.parquet.
         truth: gets instances.parquet.
     """
     image_table = pd.DataFrame([image.image for image in images], columns=IMAGES.names)
@@ -40,6 +40,8 @@ def write_tables(
     write_table(out / "instances.parquet", boxes, INSTANCES)
     write_table(out / "tags.parquet", tags, TAGS)
     write_table(out / "points.parquet", points, POINTS)
+    carried = [(image.image["image_id"], kind) for image in images for kind in image.kinds]
+    write_table(out / "kinds.parquet", pd.DataFrame(carried, columns=KINDS.names), KINDS)
     write_table(
         out / "categories.parquet", pd.DataFrame(names, columns=CATEGORIES.names), CATEGORIES
     )

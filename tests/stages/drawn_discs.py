@@ -12,7 +12,7 @@ from PIL import Image
 
 from stages.engine.files import write_bytes
 from stages.io.data_set import Dataset
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, read_rows, write_table
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, KINDS, POINTS, read_rows, write_table
 
 SIZE = (40, 48)
 #: image_id -> (category, row, column, radius) of its discs; "empty" has none, "held" is for val.
@@ -72,6 +72,9 @@ def write_discs(root: Path) -> Dataset:
     data = Dataset(root, root)
     write_table(data.table("images"), pd.DataFrame(images), IMAGES)
     write_table(data.table("instances"), pd.DataFrame(instances), INSTANCES)
+    kinds = [(name, kind) for name, discs in DISCS.items() if discs for kind in ("box", "tag")]
+    write_table(data.table("kinds"), pd.DataFrame(kinds, columns=KINDS.names), KINDS)
+    write_table(data.table("points"), pd.DataFrame([], columns=POINTS.names), POINTS)
     names = pd.DataFrame({"category": [1, 2], "name": ["sun", "moon"]})
     write_table(data.table("categories"), names, CATEGORIES)
     return data

@@ -152,6 +152,7 @@ class DrawnLine:
                 data=data,
                 graphs=graphs,
                 seeds=out / "seeds_fuse/fused",
+                cams=out / "classifier_infer/maps",
             ),
             stage(
                 a2gnn_label,

@@ -38,7 +38,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         right = np.array([true == label for label in classes], np.float32)
         write_map(tmp_path / "second" / f"{name}.npz", right, classes, 1)
     write_trust(tmp_path / "trust.parquet", [0.4, 0.1, 0.0])
-    names = ("first", "second", "out")
+    names = ("first", "second", "walk", "out")
     return {name: tmp_path / name for name in names} | {
         "data": data,
         "trust": tmp_path / "trust.parquet",
@@ -55,6 +55,7 @@ def write_trust(path: Path, trusts: list[float]) -> None:
 
 def params(**changes: object) -> Params:
     numbers = {"weight": 0.5, "least_trust": 0.1, "inside_boxes": True, "box_margin": 0}
+    numbers |= {"walk_tag": 0.75, "walk_point": 0.0, "walk_scribble": 0.0}
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
 

@@ -56,13 +56,14 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "data": Dataset(tmp_path),
         "graphs": tmp_path / "graphs",
         "seeds": tmp_path / "seeds",
+        "cams": tmp_path / "cams",
         "out": tmp_path / "out",
     }
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6])
 def test_maps_are_the_shares_of_the_dense_walk(paths: dict[str, Any], tolerance: float) -> None:
-    walk_label(Params(8.0, 64, tolerance, 1.0, False, 0), **paths)
+    walk_label(Params(8.0, 64, tolerance, 1.0, False, 0, 8.0, 64, 6.0), **paths)
     score_map = read_score_map(paths["out"] / "maps" / "a.npz")
     assert score_map.classes.tolist() == [0, 7]
     start = np.zeros((2, 30))
@@ -76,14 +77,14 @@ def test_maps_are_the_shares_of_the_dense_walk(paths: dict[str, Any], tolerance:
 def test_light_background_walkers_leave_more_to_the_objects(paths: dict[str, Any]) -> None:
     shares = {}
     for weight in (1.0, 0.25):
-        walk_label(Params(8.0, 64, 0.0, weight, False, 0), **paths)
+        walk_label(Params(8.0, 64, 0.0, weight, False, 0, 8.0, 64, 6.0), **paths)
         shares[weight] = read_score_map(paths["out"] / "maps" / "a.npz").scores.astype(np.float64)
     odds = shares[1.0][1] / shares[1.0][0]
     np.testing.assert_allclose(shares[0.25][1] / shares[0.25][0], 4 * odds, rtol=0.01)
 
 
 def test_labels_follow_the_strong_edges(paths: dict[str, Any]) -> None:
-    walk_label(Params(8.0, 64, 0.0, 1.0, False, 0), **paths)
+    walk_label(Params(8.0, 64, 0.0, 1.0, False, 0, 8.0, 64, 6.0), **paths)
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert labels.shape == SIZE
     assert (labels[:, :22] == 0).all()
@@ -93,7 +94,7 @@ def test_labels_follow_the_strong_edges(paths: dict[str, Any]) -> None:
 
 
 def test_classes_stay_inside_their_boxes_if_asked(paths: dict[str, Any]) -> None:
-    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0), **paths)
+    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0, 8.0, 64, 6.0), **paths)
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[20:, 30:] == 7).all()
     assert (labels == 7).sum() == 20 * 14
@@ -103,7 +104,7 @@ def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Any]) -> Non
     rows = read_rows(paths["data"].table("instances"), INSTANCES)
     crowd = rows[0] | {"instance_id": 2, "is_crowd": True, "x0": 10.0, "y0": 10.0}
     write_table(paths["data"].table("instances"), pd.DataFrame([*rows, crowd]), INSTANCES)
-    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0), **paths)
+    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0, 8.0, 64, 6.0), **paths)
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[20:, 30:] == 7).all()
     assert (labels[10:20, 10:] == 255).all()
@@ -111,14 +112,14 @@ def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Any]) -> Non
 
 
 def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Any]) -> None:
-    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0.25), **paths)  # of 14 columns and 20 rows
+    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0.25, 8.0, 64, 6.0), **paths)  # of 14 columns and 20 rows
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[15:, 27:] == 7).all()
     assert (labels[:15] == 0).all()
 
 
 def test_image_without_seeds_is_background(paths: dict[str, Any]) -> None:
-    walk_label(Params(8.0, 64, 0.0, 1.0, False, 0), **paths)
+    walk_label(Params(8.0, 64, 0.0, 1.0, False, 0, 8.0, 64, 6.0), **paths)
     assert not read_label_map(paths["out"] / "labels" / "empty.png").any()
     score_map = read_score_map(paths["out"] / "maps" / "empty.npz")
     assert score_map.classes.tolist() == [0]
@@ -132,4 +133,4 @@ def test_seeds_of_another_size_are_refused(paths: dict[str, Any]) -> None:
     path = paths["seeds"] / "a.png"
     write_bytes(path, encode_label_map(np.zeros((4, 5), dtype=np.uint8)))
     with pytest.raises(InputError, match=r"a\.png: size \(4, 5\); expected \(40, 44\)"):
-        walk_label(Params(8.0, 64, 0.0, 1.0, False, 0), **paths)
+        walk_label(Params(8.0, 64, 0.0, 1.0, False, 0, 8.0, 64, 6.0), **paths)
