@@ -156,6 +156,8 @@ def seeds_fuse(params: Params, data: Dataset, cams: Path, cuts: Path, out: Path)
             "images_by_kind": dict(Counter(item.known.kind for item in items.values())),
         },
     )
+    if not len(classes):
+        return  # without boxes nothing tells how far activations may speak
     print(
         f"seeds_fuse: activations of {weak_classes} of {len(classes)} classes are too weak to use"
         if weak_classes

@@ -184,9 +184,8 @@ class Dataset:
         for name in names:
             usable = [kind for kind in self.kinds if kind in carried[name]]
             if carried[name] and not usable:
-                others = sum(not carried[other] & set(self.kinds) for other in names)
                 found = f"image {name} carries {', '.join(sorted(carried[name]))}"
-                expected = f"expected {' or '.join(self.kinds)}, as {others} images have none"
+                expected = f"expected {' or '.join(self.kinds)}, the kinds to use"
                 raise InputError(f"{self.table('kinds')}: {found}; {expected}")
             strongest[name] = usable[0] if usable else "box"
         return strongest

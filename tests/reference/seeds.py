@@ -101,3 +101,13 @@ def confident_cam(cams, classes, fraction):
             if rank >= (1 - fraction) * (len(found) - 1) - 1e-9:
                 result[place] = label
     return result
+
+
+def expanded_marks(marks, segments):
+    """Marks grown to the superpixels that hold them, and no other marks (A2GNN section 7.1)."""
+    grown = marks.copy()
+    for y, x in np.ndindex(marks.shape):
+        own = {int(m) for m in marks[segments == segments[y, x]] if m != 255}
+        if len(own) == 1:
+            grown[y, x] = own.pop()
+    return grown

@@ -112,7 +112,9 @@ def test_a_crowd_is_unknown_where_no_box_claims_it(paths: dict[str, Any]) -> Non
 
 
 def test_a_margin_lets_a_class_out_of_its_box(paths: dict[str, Any]) -> None:
-    walk_label(Params(8.0, 64, 0.0, 1.0, True, 0.25, 8.0, 64, 6.0), **paths)  # of 14 columns and 20 rows
+    walk_label(
+        Params(8.0, 64, 0.0, 1.0, True, 0.25, 8.0, 64, 6.0), **paths
+    )  # of 14 columns and 20 rows
     labels = read_label_map(paths["out"] / "labels" / "a.png")
     assert (labels[15:, 27:] == 7).all()
     assert (labels[:15] == 0).all()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ops.cells import cells_to_pixels, pixels_to_cells
+from models.ops.cells import cells_to_pixels, pixels_to_cells, scores_to_cells
 
 
 def interpolated(score, row, column, stride):
@@ -64,3 +64,15 @@ def test_labels_survive_the_way_to_pixels_and_back():
     cells = np.random.default_rng(0).integers(0, 5, (4, 5)).astype(np.uint8)
     pixels = np.kron(cells, np.ones((8, 8), np.uint8))
     np.testing.assert_array_equal(pixels_to_cells(pixels, 8), cells)
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([1, 2, 3, 8]), st.integers(0, 99))
+def test_a_cell_takes_the_mean_of_the_scores_that_it_has(height, width, stride, seed):
+    scores = np.random.default_rng(seed).random((2, height, width), dtype=np.float32)
+    cells = scores_to_cells(scores, stride)
+    assert cells.shape == (2, -(-height // stride), -(-width // stride))
+    for channel, row, column in np.ndindex(cells.shape):
+        y, x = row * stride, column * stride
+        own = scores[channel, y : y + stride, x : x + stride]
+        np.testing.assert_allclose(cells[channel, row, column], own.mean(), rtol=1e-5)

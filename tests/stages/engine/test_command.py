@@ -51,6 +51,7 @@ meanwhile: list[Callable[[], object]] = []
 class Folder:
     folder: Path
     root: Path = Path("nowhere")
+    kinds: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -71,6 +72,17 @@ def test_a_dataclass_of_paths_is_an_option_per_field(tmp_path: Path, words: list
     seen.clear()
     run(read_folder, ["--data", "d", *words, "--out", "o", "--params", str(file)])
     assert seen == [Folder(Path("d"), Path("a b" if words else "nowhere"))]
+
+
+def test_names_are_looked_up_in_params(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "read_folder: {epochs: 3, learning_rate: 1}\nlabels: {use: [box, tag], size: 3}\n"
+    words = ["--data", "d", "--out", "o", "--params", str(write_params(tmp_path, text)), "--kinds"]
+    seen.clear()
+    run(read_folder, [*words, "@labels.use"])
+    assert seen == [Folder(Path("d"), kinds=("box", "tag"))]
+    with pytest.raises(SystemExit):
+        run(read_folder, [*words, "@labels.size"])
+    assert "labels.size: expected a list of names, found 3" in capsys.readouterr().err
 
 
 def test_what_a_dataclass_of_paths_names_is_watched(
