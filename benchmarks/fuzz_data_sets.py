@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import psutil
 from rich.console import Console
@@ -36,8 +37,9 @@ from rich.table import Table
 
 from stages.dataset import dataset
 from stages.engine.command import run
+from stages.io.data_set import Maps
 from stages.io.label_maps import UNKNOWN, decode_rle, read_label_map
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, read_rows
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, POINTS, TAGS, read_rows
 from tests.stages.malformed import write_malformed
 
 SECONDS = 30  # of processor time; a busy machine stretches all else
@@ -201,7 +203,13 @@ def _read_back(out: Path) -> str:
     assert len(set(names)) == len(names) == metrics["categories"]
     assert "background" not in [name.casefold() for name in names]
     tags = {(row["image_id"], row["category"]) for row in read_rows(out / "tags.parquet", TAGS)}
-    assert tags == {(row["image_id"], row["category"]) for row in boxes}
+    assert tags >= {(row["image_id"], row["category"]) for row in boxes}
+    assert {tag for _, tag in tags} <= set(range(1, len(names) + 1))
+    for row in read_rows(out / "points.parquet", POINTS):
+        image = images[row["image_id"]]
+        assert 0 <= row["category"] <= len(names)
+        assert 0 <= row["x"] < image["width"]
+        assert 0 <= row["y"] < image["height"]
     for row in boxes + truths:
         image = images[row["image_id"]]
         assert 1 <= row["category"] <= len(names)
@@ -211,11 +219,13 @@ def _read_back(out: Path) -> str:
         image = images[row["image_id"]]
         mask = decode_rle(row["mask"], image["height"], image["width"])
         assert mask.sum() == row["area"] > 0
-    for path in (out / "ground_truth" / "semantic").iterdir():
+    folders = [out / "ground_truth" / "semantic", *(out / folder for folder in get_args(Maps))]
+    for path in (path for folder in folders for path in folder.iterdir()):
         labels = read_label_map(path)
         image = images[path.stem]
         assert labels.shape == (image["height"], image["width"])
-        assert ((labels <= len(names)) | (labels == UNKNOWN)).all()
+        known = (labels <= len(names)) | (labels == UNKNOWN)
+        assert known.all() or path.parent.name == "saliency"
     with (out / "rejected.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert all(row["image"] and row["reason"] for row in rows)

@@ -15,6 +15,10 @@ turned with the image. Where the sizes cannot tell (mirrored, upside down, squar
 stated) boxes are taken as drawn on the upright image, which is what viewers and annotation tools
 show; `orientation_assumed` counts such images.
 
+Labels go to a table or folder of their own by kind: instances.parquet (boxes), points.parquet,
+tags.parquet (of all that is labelled), scribbles/, masks/, regions/ and saliency/. What of them is
+no good rejects its image; points outside of the image are dropped and counted.
+
 Masks of objects go to ground_truth/ alone: instances.parquet has the boxes and their areas. It
 keeps the outlines of crowds, which say of what pixels nothing is known.
 """
@@ -30,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from PIL import Image
 from pydantic import AfterValidator, ConfigDict, Field
@@ -42,6 +46,8 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.engine.parallel import default_workers
 from stages.engine.progress import counted
+from stages.io.data_set import Maps
+from stages.sources.beside import with_labels_beside
 from stages.sources.check import CheckedImage, check_image
 from stages.sources.coco import read_coco
 from stages.sources.folder import read_folder
@@ -91,12 +97,12 @@ def dataset(params: Params, root: Path, out: Path) -> None:
         for image in source.images
     ]
     listed.sort(key=lambda image: (image.split, image.image_id))
-    truth = out / ".ground_truth.tmp"  # takes the place of the old one when all is well
-    shutil.rmtree(truth, ignore_errors=True)
-    (truth / "semantic").mkdir(parents=True)
+    fresh = out / ".folders.tmp"  # its folders take the place of the old ones when all is well
+    shutil.rmtree(fresh, ignore_errors=True)
+    (fresh / "ground_truth" / "semantic").mkdir(parents=True)
     try:
         last = max(source.categories)
-        checked = _check_all(partial(check_image, root, truth, last), listed)
+        checked = _check_all(partial(check_image, root, fresh, last), listed)
         rejected = [
             (image.file, "", entry)
             for image, entry in zip(listed, checked, strict=True)
@@ -104,19 +110,32 @@ def dataset(params: Params, root: Path, out: Path) -> None:
         ]
         sound = [entry for entry in checked if isinstance(entry, CheckedImage)]
         rows = [(entry.image["file"], *row) for entry in sound for row in entry.dropped]
+        rows += source.strays
         write_bytes(out / "rejected.csv", _csv([("image", "row", "reason"), *rejected, *rows]))
         _check_enough(root, out, rejected, len(sound), params.max_rejected)
-        metrics = write_tables(sound, source.categories, out, truth)
-        shutil.rmtree(out / "ground_truth", ignore_errors=True)
-        truth.replace(out / "ground_truth")
+        metrics = write_tables(sound, source.categories, out, fresh / "ground_truth")
+        metrics |= _move_folders(fresh, out)
     finally:
-        shutil.rmtree(truth, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
     unlisted = [(file,) for file in source.unlisted]
     write_bytes(out / "unlisted.csv", _csv([("image",), *unlisted]))
     metrics["rejected_images"] = len(rejected)
     metrics["unlisted_images"] = len(unlisted)
+    metrics["labels_of_no_image"] = len(source.strays)
     write_json(out / "metrics.json", metrics)
     _say(metrics, rejected, out)
+
+
+def _move_folders(fresh: Path, out: Path) -> dict[str, object]:
+    """Put the new folders in the place of the old ones; how many images each kind has."""
+    counts: dict[str, object] = {}
+    for folder in ("ground_truth", *get_args(Maps)):
+        (fresh / folder).mkdir(exist_ok=True)
+        shutil.rmtree(out / folder, ignore_errors=True)
+        (fresh / folder).replace(out / folder)
+        if folder != "ground_truth":
+            counts[f"images_with_{folder}"] = len(list((out / folder).iterdir()))
+    return counts
 
 
 def _check_enough(
@@ -137,7 +156,7 @@ def _read_source(format: str, root: Path) -> Source:
     try:
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; expected a data set in {format} format")
-        return READERS[format](root)
+        return with_labels_beside(root, READERS[format](root))
     except OSError as error:  # a folder that may not be entered
         raise InputError(f"{root}: cannot be read: {error}") from error
 
@@ -169,6 +188,8 @@ def _csv(rows: Sequence[tuple[str, ...]]) -> bytes:
 def _say(metrics: dict[str, object], rejected: Sequence[tuple[str, ...]], out: Path) -> None:
     files = ", ".join(row[0] for row in rejected)
     unlisted = metrics["unlisted_images"]
+    strays = metrics["labels_of_no_image"]
+    masks = metrics["images_with_masks"]
     print(
         f"dataset: {metrics['train_images']} train + {metrics['val_images']} val images, "
         f"{metrics['instances']} boxes of {metrics['categories']} categories; "
@@ -176,6 +197,8 @@ def _say(metrics: dict[str, object], rejected: Sequence[tuple[str, ...]], out: P
         f"{len(rejected)} images rejected"
         + (f": {files}; reasons in {out / 'rejected.csv'}" if rejected else "")
         + (f"; {unlisted} images are in no list, see {out / 'unlisted.csv'}" if unlisted else "")
+        + (f"; {strays} labels name no image, see {out / 'rejected.csv'}" if strays else "")
+        + (f"; {masks} whole masks are labels to learn from, no ground truth" if masks else "")
     )
 
 

@@ -1,28 +1,38 @@
 """Draw the embedded data set from a seed and write it in COCO format.
 
 images/{train,val}/<number>.jpg, annotations/instances_{train,val}.json with boxes and masks as run
-lengths. What is drawn, and why it is hard, is told in models/scenes/scenes.py. The same seed gives
-the same bytes; each image has its own random stream, so another count leaves the first ones as they
+lengths, and beside them, as a user brings them, points.csv, tags.csv, scribbles/, regions/ and
+saliency/ (stages/sources/beside.py). What is drawn, and why it is hard, is told in
+models/scenes/scenes.py, how it is annotated in models/scenes/annotator.py. The same seed gives the
+same bytes; each image has its own random stream, so another count leaves the first ones as they
 were.
+
+With a `mix` each training image carries labels of one kind alone: annotations without a bbox where
+it is not box, and masks/ where it is mask.
 """
 
+import csv
 import io
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from models.scenes.annotator import Marks, mark_scene
 from models.scenes.creatures import NAMES
 from models.scenes.scenes import Scene, draw_scene
 from stages.engine.command import run
 from stages.engine.files import write_bytes, write_json
 from stages.engine.progress import Count
-from stages.io.label_maps import encode_rle
+from stages.io.data_set import BACKGROUND
+from stages.io.label_maps import encode_label_map, encode_rle
+from stages.io.salient_maps import encode_grey, encode_region
 
 QUALITY = 90  # of the JPEG files
+Kind = Literal["box", "scribble", "point", "tag", "mask"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -34,6 +44,7 @@ class Params:
     val_images: Annotated[int, Field(gt=0)]
     width: Annotated[int, Field(ge=64, le=2048)]
     height: Annotated[int, Field(ge=64, le=2048)]
+    mix: dict[Kind, Annotated[int, Field(gt=0)]]
 
 
 def scenes(params: Params, out: Path) -> None:
@@ -41,6 +52,8 @@ def scenes(params: Params, out: Path) -> None:
     total = params.train_images + params.val_images
     drawn = Count("scenes", total, "images")
     first = 1
+    points: list[tuple[object, ...]] = [("file", "category", "x", "y")]
+    tags: list[tuple[object, ...]] = [("file", "category")]
     for number, (split, count) in enumerate(
         (("train", params.train_images), ("val", params.val_images))
     ):
@@ -53,7 +66,19 @@ def scenes(params: Params, out: Path) -> None:
             write_bytes(out / "images" / split / name, _jpeg(scene))
             size = {"width": params.width, "height": params.height}
             images.append({"id": first + index, "file_name": name, **size})
-            annotations += _annotations(scene, first + index, first * 10 + len(annotations))
+            kind = _kind(params, index) if split == "train" else None
+            annotations += [
+                {key: value for key, value in entry.items() if key != "bbox" or kind in _BOXED}
+                for entry in _annotations(scene, first + index, first * 10 + len(annotations))
+            ]
+            marks = mark_scene(np.random.default_rng([params.seed, number, index, 1]), scene)
+            file = f"images/{split}/{name}"
+            if kind in (None, "point"):
+                points += [(file, _NAMED[label], x, y) for label, x, y in marks.points]
+            if kind in (None, "tag"):
+                tags += [(file, NAMES[label - 1]) for label in sorted(set(scene.categories))]
+            for folder, drawing in _maps(scene, marks, kind).items():
+                write_bytes(out / folder / f"{Path(name).stem}.png", drawing)
             drawn.step()
         content = {
             "info": {"description": f"drawn from seed {params.seed}"},
@@ -63,6 +88,44 @@ def scenes(params: Params, out: Path) -> None:
         }
         write_json(out / "annotations" / f"instances_{split}.json", content)
         first += count
+    for table, rows in (("points", points), ("tags", tags)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_bytes(out / f"{table}.csv", text.getvalue().encode())
+
+
+_NAMED = (BACKGROUND, *NAMES)
+_BOXED = (None, "box")
+
+
+def _kind(params: Params, index: int) -> Kind | None:
+    """The only kind of labels that a training image carries; None: all but a whole mask.
+
+    The kinds come in rounds of as many images as the numbers of the mix sum to, each round in an
+    order of its own.
+    """
+    if not params.mix:
+        return None
+    kinds = [kind for kind, count in params.mix.items() for _ in range(count)]
+    around, place = divmod(index, len(kinds))
+    order = np.random.default_rng([params.seed, around]).permutation(len(kinds))
+    return kinds[int(order[place])]
+
+
+def _maps(scene: Scene, marks: Marks, kind: Kind | None) -> dict[str, bytes]:
+    """Its PNGs by folder."""
+    maps = {
+        "regions": encode_region(marks.region),
+        "saliency": encode_grey(marks.saliency),
+    }
+    if kind in (None, "scribble"):
+        maps["scribbles"] = encode_label_map(marks.scribbles)
+    if kind == "mask":
+        labels = np.zeros(marks.region.shape, dtype=np.uint8)
+        for category, mask in zip(scene.categories, scene.masks, strict=True):
+            labels[mask] = category
+        maps["masks"] = encode_label_map(labels)
+    return maps
 
 
 def _jpeg(scene: Scene) -> bytes:

@@ -10,11 +10,14 @@ from typing import Literal, get_args
 
 from stages.engine.errors import InputError
 from stages.io.photographs import RGB, read_image
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, read_rows
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, POINTS, TAGS, read_rows
 
 BACKGROUND = "background"
 Split = Literal["train", "val"]
-Table = Literal["images", "instances", "tags", "categories"]
+Table = Literal["images", "instances", "tags", "points", "categories"]
+#: What else the user may bring of an image, a folder of <image_id>.png each: label maps of strokes
+#: and of whole images, 255 = unknown; salient regions, and saliency (stages/io/salient_maps.py).
+Maps = Literal["scribbles", "masks", "regions", "saliency"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,15 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Point:
+    """One point of points.parquet: a label value, 0 background, and pixels from 0."""
+
+    category: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
 class Crowd:
     """One crowd of instances.parquet: its box in pixels, 0-based, half open, and its outline.
 
@@ -102,6 +114,11 @@ class Dataset:
         """The file of a table."""
         return self.folder / f"{name}.parquet"
 
+    def map_file(self, maps: Maps, image_id: str) -> Path | None:
+        """What the user brought of an image as a map of this kind; None: nothing."""
+        path = self.folder / maps / f"{image_id}.png"
+        return path if path.is_file() else None
+
     def images(self, split: Split) -> list[ImageFile]:
         """The images of one split, in the order of the table.
 
@@ -132,6 +149,13 @@ class Dataset:
     def tags(self) -> dict[str, tuple[int, ...]]:
         """The categories present in every image that has any, ascending."""
         return tags_by_image(self.table("tags"))
+
+    def points(self) -> dict[str, tuple[Point, ...]]:
+        """The points of every image that has any, in the order of the table."""
+        points: dict[str, list[Point]] = defaultdict(list)
+        for row in read_rows(self.table("points"), POINTS):
+            points[row["image_id"]].append(Point(row["category"], row["x"], row["y"]))
+        return {image_id: tuple(of_image) for image_id, of_image in points.items()}
 
     def categories(self) -> dict[int, str]:
         """Name by label value, in the order of the table; without the background."""

@@ -46,8 +46,18 @@ INSTANCES = pa.schema(
         ("score", pa.float32()),
     ]
 )
-#: One row per image and category present.
+#: One row per image and category present, as far as any of its labels tells.
 TAGS = pa.schema([("image_id", pa.string()), ("category", pa.int16())])
+#: One row per point: pixels from 0, the point lies in pixel (floor x, floor y), inside the image;
+#: category 0 is background.
+POINTS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("category", pa.int16()),
+        ("x", pa.float32()),
+        ("y", pa.float32()),
+    ]
+)
 #: category is the label value in label maps; 0 is background and has no row.
 CATEGORIES = pa.schema([("category", pa.int16()), ("name", pa.string())])
 #: One row per score map and class: how far its activations may speak, from -1 to 1, 0 at chance;

@@ -10,11 +10,12 @@ from PIL import Image, UnidentifiedImageError
 
 from stages.engine.errors import InputError, shown
 from stages.engine.files import md5_of, write_bytes
-from stages.io.label_maps import encode_label_map
+from stages.io.label_maps import UNKNOWN, encode_label_map
 from stages.io.photographs import decode_image
+from stages.io.salient_maps import check_binary, encode_grey, encode_region
 from stages.io.user_files import read_user_bytes
-from stages.sources.orientation import stored_layout, upright_box
-from stages.sources.source import SourceImage
+from stages.sources.orientation import Layout, stored_layout, upright_box
+from stages.sources.source import SourceBox, SourceImage
 from stages.sources.truth import Truth, check_labels
 
 #: Boxes that stick out by less than this many pixels are rounding, not errors.
@@ -29,37 +30,42 @@ class CheckedImage:
         image: its row of images.parquet.
         instances: rows of instances.parquet.
         truths: rows of the true instances.
-        dropped: where a box stood that is in no table, and why.
+        points: rows of points.parquet.
+        tags: the categories that its labels show.
+        dropped: where a box or point stood that is in no table, and why.
         counts: what metrics.json adds up over the images.
     """
 
     image: dict[str, Any]
     instances: list[dict[str, Any]]
     truths: list[dict[str, Any]]
+    points: list[dict[str, Any]]
+    tags: set[int]
     dropped: list[tuple[str, str]]
     counts: Counter[str]
 
 
 def check_image(
-    root: Path, truth: Path, last_category: int, image: SourceImage
+    root: Path, out: Path, last_category: int, image: SourceImage
 ) -> CheckedImage | str:
-    """Open an image and its masks, check them and write its label map; or why it is no good.
+    """Open an image and its maps, check them and write them; or why it is no good.
 
     Args:
         root: of the data set.
-        truth: folder of ground truth; gets semantic/<image_id>.png where there is any.
+        out: gets ground_truth/semantic/<image_id>.png where there is any, and <image_id>.png in
+            the folders of what the user brought.
         last_category: the largest label value.
         image: as a reader gave it, with its split.
     """
     try:
         if image.fault is not None:
             return image.fault
-        return _check(root, truth, last_category, image)
+        return _check(root, out, last_category, image)
     except InputError as error:
         return str(error)
 
 
-def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> CheckedImage:
+def _check(root: Path, out: Path, last_category: int, image: SourceImage) -> CheckedImage:
     content = read_user_bytes(root / image.file)
     try:
         stored, orientation = stored_layout(content)
@@ -78,17 +84,19 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> C
     turn = orientation if image.size == stored != upright else 1
     unsure = orientation > 1 and (turn == 1) and (image.size in (None, stored))
     if turn > 1:
-        turned = (replace(b, corners=upright_box(b.corners, stored, turn)) for b in image.boxes)
+        turned = (_turned(box, stored, turn) for box in image.boxes)
         image = replace(image, boxes=tuple(turned))
 
     counts = Counter({"oriented": int(orientation > 1), "orientation_assumed": int(unsure)})
     instances, dropped = _sound_boxes(image, upright, counts)
-    masks = Truth(root, image, upright, stored, turn)
+    layout = Layout(root, upright, stored, turn)
+    masks = Truth(image, layout)
     outlines = masks.outlines()
+    files: dict[str, bytes] = {}  # by folder; of an image that is no good none is written
     labels = masks.labels(outlines)
     if labels is not None:
         check_labels(labels, last_category, root / (image.semantic or image.file))
-        write_bytes(truth / "semantic" / f"{image.image_id}.png", encode_label_map(labels))
+        files["ground_truth/semantic"] = encode_label_map(labels)
         counts["ground_truth_semantic"] = 1
     crowds = {o.number + 1: o for o in outlines if o.is_drawn and image.boxes[o.number].is_crowd}
     for row in instances:
@@ -99,6 +107,12 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> C
         for outline in outlines
         if outline.is_drawn and outline.area
     ]
+    points, outside = _sound_points(image, layout)
+    counts["points_dropped"] = len(outside)
+    maps, tags = _read_maps(image, layout, last_category)
+    tags |= {*image.tags, *(each["category"] for each in instances + points)} - {0}
+    for folder, map_content in (files | maps).items():
+        write_bytes(out / folder / f"{image.image_id}.png", map_content)
     row = {
         "image_id": image.image_id,
         "split": image.split,
@@ -107,7 +121,54 @@ def _check(root: Path, truth: Path, last_category: int, image: SourceImage) -> C
         "height": height,
         "md5": md5_of(content),
     }
-    return CheckedImage(row, instances, truths, dropped, counts)
+    return CheckedImage(row, instances, truths, points, tags, dropped + outside, counts)
+
+
+def _turned(box: SourceBox, stored: tuple[int, int], turn: int) -> SourceBox:
+    """A box of the stored image, in the upright image."""
+    if box.corners is None:
+        return box
+    return replace(box, corners=upright_box(box.corners, stored, turn))
+
+
+def _read_maps(image: SourceImage, layout: Layout, last: int) -> tuple[dict[str, bytes], set[int]]:
+    """What the user brought as maps, a PNG by folder, and the categories that these show.
+
+    Raises:
+        InputError: one is of another size, or has values that are none.
+    """
+    maps: dict[str, bytes] = {}
+    tags: set[int] = set()
+    for folder, file in (("scribbles", image.scribbles), ("masks", image.mask)):
+        if file is not None:
+            labels = layout.read_map(file)
+            check_labels(labels, last, layout.root / file)
+            maps[folder] = encode_label_map(labels)
+            tags |= set(np.unique(labels).tolist()) - {0, UNKNOWN}
+    if image.regions is not None:
+        region = layout.read_map(image.regions)
+        check_binary(region, layout.root / image.regions)
+        maps["regions"] = encode_region(region > 0)
+    if image.saliency is not None:
+        maps["saliency"] = encode_grey(layout.read_map(image.saliency))
+    return maps, tags
+
+
+def _sound_points(
+    image: SourceImage, layout: Layout
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Rows of points.parquet, and (where, reason) of the points outside of the image."""
+    rows, dropped = [], []
+    width, height = layout.size
+    for point in image.points:
+        x, y = np.array(layout.upright_point(point.place), dtype=np.float32).tolist()
+        if 0 <= x < width and 0 <= y < height:
+            row = {"image_id": image.image_id, "category": point.category, "x": x, "y": y}
+            rows.append(row)
+        else:
+            outside = f"point {list(point.place)} lies outside its {width}x{height} image"
+            dropped.append((point.where, outside))
+    return rows, dropped
 
 
 def _sound_boxes(
@@ -117,6 +178,8 @@ def _sound_boxes(
     width, height = size
     rows, dropped = [], []
     for number, box in enumerate(image.boxes):
+        if box.corners is None:
+            continue
         x0, y0, x1, y1 = box.corners
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
         left, top, right, bottom = np.array(inside, dtype=np.float32)  # what the table can hold

@@ -2,11 +2,15 @@
 
 One json alone states no split. The images of instances_<name>.json are looked for in <name>/,
 images/<name>/, images/ and the root itself.
+
+An annotation without bbox, as of keypoints or of tags, is no box: its visible keypoints are points
+of its category, its category is a tag, its segmentation is ground truth as that of a box.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,10 +20,12 @@ from pycocotools import mask as coco_mask
 
 from stages.engine.errors import InputError, shown
 from stages.io.user_files import read_user_text
+from stages.sources.beside import check_place
 from stages.sources.source import (
     Source,
     SourceBox,
     SourceImage,
+    SourcePoint,
     check_category_names,
     check_corners,
     check_image_id,
@@ -222,15 +228,15 @@ def _read_images(
     folders: Sequence[str],
     split: str | None,
 ) -> list[SourceImage]:
-    boxes, faults = _read_boxes(path, content, category_ids)
-    outlined = any(box.segmentation is not None for of_image in boxes.values() for box in of_image)
+    found, faults = _read_annotations(path, content, category_ids)
+    outlined = any(box.segmentation is not None for each in found.values() for box in each.boxes)
     images: dict[int, SourceImage] = {}
     for number, entry in enumerate(content["images"]):
         where = f"{path}: images[{number}]"
         key = _field(entry, "id", where, int)
         if key in images:
             raise InputError(f"{where}: duplicate image id {shown(key)}")
-        own, fault = tuple(boxes.pop(key, ())), faults.pop(key, None)
+        own, fault = found.pop(key, _Annotations()), faults.pop(key, None)
         file = entry.get("file_name")
         try:
             file = _find_file(root, entry, where, folders)
@@ -238,11 +244,20 @@ def _read_images(
                 raise InputError(fault)
             image_id = check_image_id(PurePosixPath(file).stem, where)
             size = _stated_size(entry, where)
-            images[key] = SourceImage(image_id, split, file, size, own, outlined=outlined)
+            images[key] = SourceImage(
+                image_id,
+                split,
+                file,
+                size,
+                tuple(own.boxes),
+                outlined=outlined,
+                tags=tuple(box.category for box in own.boxes if box.corners is None),
+                points=tuple(own.points),
+            )
         except InputError as error:
             images[key] = faulty_image(str(number), split, file, str(error))
-    for key, of_image in boxes.items():
-        raise InputError(f"{of_image[0].where}: image_id {shown(key)}: no image has this id")
+    for key, own in found.items():
+        raise InputError(f"{own.boxes[0].where}: image_id {shown(key)}: no image has this id")
     for key, fault in faults.items():
         raise InputError(f"{fault}; and image_id {shown(key)}: no image has this id")
     return list(images.values())
@@ -260,21 +275,31 @@ def _stated_size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None
     return _field(entry, "width", where, int), _field(entry, "height", where, int)
 
 
-def _read_boxes(
+@dataclass
+class _Annotations:
+    """Those of one image."""
+
+    boxes: list[SourceBox] = field(default_factory=list)
+    points: list[SourcePoint] = field(default_factory=list)
+
+
+def _read_annotations(
     path: Path, content: _Content, category_ids: Sequence[int]
-) -> tuple[dict[int, list[SourceBox]], dict[int, str]]:
-    """Boxes by image id, and what is wrong with the first bad box of an image."""
+) -> tuple[dict[int, _Annotations], dict[int, str]]:
+    """Annotations by image id, and what is wrong with the first bad one of an image."""
     values = {key: value for value, key in enumerate(category_ids, start=1)}
-    boxes: dict[int, list[SourceBox]] = defaultdict(list)
+    found: dict[int, _Annotations] = defaultdict(_Annotations)
     faults: dict[int, str] = {}
     for number, entry in enumerate(content["annotations"]):
         where = f"{path}: annotations[{number}]"
         key = _field(entry, "image_id", where, int)
         try:
-            boxes[key].append(_read_box(entry, values, where))
+            box = _read_box(entry, values, where)
+            found[key].points += _read_keypoints(entry, box.category, where)
+            found[key].boxes.append(box)
         except InputError as error:
             faults.setdefault(key, str(error))
-    return {key: of_image for key, of_image in boxes.items() if of_image}, faults
+    return {key: own for key, own in found.items() if own.boxes}, faults
 
 
 def _read_box(entry: Mapping[str, Any], values: Mapping[int, int], where: str) -> SourceBox:
@@ -284,21 +309,54 @@ def _read_box(entry: Mapping[str, Any], values: Mapping[int, int], where: str) -
     crowd = entry.get("iscrowd", 0)
     if type(crowd) not in (int, bool) or crowd not in (0, 1):
         raise InputError(f"{where}: iscrowd {shown(crowd)}: expected 0, 1, true or false")
+    segmentation = entry.get("segmentation")
+    return SourceBox(
+        category=values[category],
+        corners=_corners_of(entry, where, required=bool(crowd)),
+        is_crowd=bool(crowd),
+        segmentation=None if segmentation == [] else segmentation,
+        where=where,
+    )
+
+
+def _corners_of(
+    entry: Mapping[str, Any], where: str, *, required: bool
+) -> tuple[float, float, float, float] | None:
     box = entry.get("bbox")
+    if box is None and not required:
+        return None
     if not isinstance(box, list) or len(box) != 4 or not set(map(type, box)) <= {int, float}:
         raise InputError(f"{where}: bbox {shown(box)}: expected [x, y, width, height]")
     try:
         x, y, width, height = (float(value) for value in box)
     except OverflowError as error:
         raise InputError(f"{where}: bbox {shown(box)}: expected finite coordinates") from error
-    segmentation = entry.get("segmentation")
-    return SourceBox(
-        category=values[category],
-        corners=check_corners((x, y, x + width, y + height), where),
-        is_crowd=bool(crowd),
-        segmentation=None if segmentation == [] else segmentation,
-        where=where,
-    )
+    return check_corners((x, y, x + width, y + height), where)
+
+
+def _read_keypoints(entry: Mapping[str, Any], category: int, where: str) -> list[SourcePoint]:
+    """The visible ones (v = 2): what is labelled and hidden (1) lies on something else."""
+    numbers = entry.get("keypoints")
+    if numbers is None:
+        return []
+    if (
+        not isinstance(numbers, list)
+        or len(numbers) % 3
+        or not set(map(type, numbers))
+        <= {
+            int,
+            float,
+        }
+    ):
+        raise InputError(f"{where}: keypoints {shown(numbers)}: expected x, y, v, x, y, v, ...")
+    try:
+        values = [float(number) for number in numbers]
+    except OverflowError as error:
+        raise InputError(f"{where}: keypoints {shown(numbers)}: expected finite numbers") from error
+    triples = zip(values[::3], values[1::3], values[2::3], strict=True)
+    return [
+        SourcePoint(category, check_place((x, y), where), where) for x, y, v in triples if v == 2
+    ]
 
 
 def _field(entry: Mapping[str, Any], name: str, where: str, kind: type[Any]) -> Any:

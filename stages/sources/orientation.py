@@ -1,11 +1,15 @@
 """Which way up an image is stored, and boxes and maps turned with it."""
 
 import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from stages.io.label_maps import LabelMap
+from stages.engine.errors import InputError
+from stages.io.label_maps import LabelMap, read_label_map
 from stages.io.photographs import FORMATS
 
 _TAG = 0x0112
@@ -50,3 +54,44 @@ def upright_map(values: LabelMap, orientation: int) -> LabelMap:
     if orientation in (3, 4, 6, 7):
         values = values[::-1]
     return np.ascontiguousarray(values.T if orientation in SWAPPING else values)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an image lies in its file, and what was drawn on it.
+
+    Attributes:
+        root: of the data set.
+        size: upright (W, H).
+        stored: stored (W, H).
+        turn: EXIF orientation to apply to what was drawn on the stored image; 1: to nothing.
+    """
+
+    root: Path
+    size: tuple[int, int]
+    stored: tuple[int, int]
+    turn: int
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """(W, H) of the image that annotations were drawn on."""
+        return self.stored if self.turn > 1 else self.size
+
+    def read_map(self, file: str) -> LabelMap:
+        """A map of the image, upright.
+
+        Raises:
+            InputError: not one of this image.
+        """
+        values = read_label_map(self.root / file)
+        if values.shape[::-1] != self.drawn:
+            found = f"mask {file} is {values.shape[1]}x{values.shape[0]}"
+            raise InputError(f"{found}, its image {self.drawn[0]}x{self.drawn[1]}")
+        return upright_map(values, self.turn)
+
+    def upright_point(self, place: tuple[float, float]) -> tuple[float, float]:
+        """A point (x, y) in the upright image; a turned one lies in the middle of its pixel."""
+        if self.turn == 1:
+            return place
+        x, y = (math.floor(value) + 0.5 for value in place)
+        return upright_box((x, y, x, y), self.stored, self.turn)[:2]

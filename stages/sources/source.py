@@ -23,16 +23,32 @@ class SourceBox:
 
     Attributes:
         category: label value 1..254.
-        corners: (x0, y0, x1, y1) pixels, 0-based, half open; finite, otherwise unchecked.
+        corners: (x0, y0, x1, y1) pixels, 0-based, half open; finite, otherwise unchecked; None
+            where the annotation has none: an object somewhere in the image.
         is_crowd: a region of many objects instead of one.
         segmentation: COCO polygons or run lengths, unchecked: ground truth, or None.
         where: how messages name it, such as "Annotations/a.xml: object 2".
     """
 
     category: int
-    corners: tuple[float, float, float, float]
+    corners: tuple[float, float, float, float] | None
     is_crowd: bool
     segmentation: object
+    where: str
+
+
+@dataclass(frozen=True)
+class SourcePoint:
+    """One point of an object or of the background.
+
+    Attributes:
+        category: label value 1..254, 0 background.
+        place: (x, y) pixels from 0; finite, otherwise unchecked.
+        where: how messages name it.
+    """
+
+    category: int
+    place: tuple[float, float]
     where: str
 
 
@@ -49,6 +65,12 @@ class SourceImage:
         semantic: file of a label map (ground truth), relative to the root, or None.
         objects: file of a map of object numbers 1.. in the order of `boxes`, or None.
         outlined: the label map can be painted from the segmentations of `boxes`.
+        tags: label values of what the image shows, beside what its other labels tell.
+        points: in the order of the annotation.
+        scribbles: file of a label map of strokes, 255 where there is none, or None.
+        mask: file of a label map that is a label, not ground truth, or None.
+        regions: file of a binary map of what is salient, or None.
+        saliency: file of a grey map of how salient it is, or None.
         fault: why the image is no good, as far as its annotation tells, or None. Of a faulty image
             nothing but `file` is sure, and that may be text for messages instead of a name.
     """
@@ -61,6 +83,12 @@ class SourceImage:
     semantic: str | None = None
     objects: str | None = None
     outlined: bool = False
+    tags: tuple[int, ...] = ()
+    points: tuple[SourcePoint, ...] = ()
+    scribbles: str | None = None
+    mask: str | None = None
+    regions: str | None = None
+    saliency: str | None = None
     fault: str | None = None
 
 
@@ -72,11 +100,13 @@ class Source:
         images: all that are listed.
         categories: names by label value 1, 2, ...
         unlisted: image files beside the listed ones that are in no list, relative to the root.
+        strays: labels of no listed image: (image, where, why).
     """
 
     images: tuple[SourceImage, ...]
     categories: Mapping[int, str]
     unlisted: tuple[str, ...] = ()
+    strays: tuple[tuple[str, str, str], ...] = ()
 
 
 def faulty_image(image_id: str, split: str | None, file: object, fault: str) -> SourceImage:

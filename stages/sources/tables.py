@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, TAGS, write_table
+from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, POINTS, TAGS, write_table
 from stages.sources.check import CheckedImage
 
 
@@ -19,7 +19,7 @@ def write_tables(
     Args:
         images: the sound ones, in the order of the tables.
         categories: names by label value.
-        out: gets images, instances, tags and categories.parquet.
+        out: gets images, instances, tags, points and categories.parquet.
         truth: gets instances.parquet.
     """
     image_table = pd.DataFrame([image.image for image in images], columns=IMAGES.names)
@@ -32,12 +32,14 @@ def write_tables(
             to += [row | {"instance_id": before + row["instance_id"]} for row in rows]
         before += max((row["instance_id"] for row in image.instances + image.truths), default=0)
     boxes = pd.DataFrame(instances, columns=INSTANCES.names)
-    tags = boxes[["image_id", "category"]].drop_duplicates()
-    tags = tags.sort_values(["image_id", "category"], kind="stable")
+    shown = sorted((image.image["image_id"], tag) for image in images for tag in image.tags)
+    tags = pd.DataFrame(shown, columns=TAGS.names)
+    points = pd.DataFrame([row for image in images for row in image.points], columns=POINTS.names)
     names = sorted(categories.items())
     write_table(out / "images.parquet", image_table, IMAGES)
     write_table(out / "instances.parquet", boxes, INSTANCES)
     write_table(out / "tags.parquet", tags, TAGS)
+    write_table(out / "points.parquet", points, POINTS)
     write_table(
         out / "categories.parquet", pd.DataFrame(names, columns=CATEGORIES.names), CATEGORIES
     )
@@ -51,9 +53,14 @@ def write_tables(
         "categories": len(names),
         "instances": len(boxes),
         "crowds": int(boxes["is_crowd"].sum()),
+        "images_with_boxes": boxes[~boxes["is_crowd"].astype(bool)]["image_id"].nunique(),
+        "images_with_tags": tags["image_id"].nunique(),
+        "images_with_points": points["image_id"].nunique(),
         "images_without_instances": len(image_table) - boxes["image_id"].nunique(),
         "boxes_clipped": counts["boxes_clipped"],
         "boxes_dropped": counts["boxes_dropped"],
+        "points": len(points),
+        "points_dropped": counts["points_dropped"],
         "oriented_images": counts["oriented"],
         "orientation_assumed": counts["orientation_assumed"],
         "ground_truth_semantic": counts["ground_truth_semantic"],

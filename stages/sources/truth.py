@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.engine.errors import InputError
-from stages.io.label_maps import UNKNOWN, LabelMap, decode_rle, encode_rle, read_label_map
+from stages.io.label_maps import UNKNOWN, LabelMap, decode_rle, encode_rle
 from stages.sources.coco import decode_segmentation
-from stages.sources.orientation import upright_map
+from stages.sources.orientation import Layout, upright_map
 from stages.sources.source import SourceBox, SourceImage
 
 
@@ -44,18 +44,12 @@ class Truth:
     """The ground truth of one image, upright.
 
     Attributes:
-        root: of the data set.
         image: with boxes already upright.
-        size: upright (W, H).
-        stored: stored (W, H).
-        turn: EXIF orientation to apply to masks drawn on the stored image; 1 where there is none.
+        layout: of its file.
     """
 
-    root: Path
     image: SourceImage
-    size: tuple[int, int]
-    stored: tuple[int, int]
-    turn: int
+    layout: Layout
 
     def outlines(self) -> list[Outline]:
         """Of every object that has a mask; where labels are painted of them, of every box.
@@ -66,10 +60,10 @@ class Truth:
             InputError: a map or an outline that is not one of this image.
         """
         if self.image.objects is not None:
-            numbers = self._read(self.image.objects)
+            numbers = self.layout.read_map(self.image.objects)
             values = [int(n) for n in np.unique(numbers) if 0 < n < UNKNOWN]
             if values and values[-1] > len(self.image.boxes):
-                path = self.root / self.image.objects
+                path = self.layout.root / self.image.objects
                 boxes = len(self.image.boxes)
                 raise InputError(f"{path}: object {values[-1]}; the annotation has {boxes} objects")
             return [_outline(n - 1, numbers == n, True) for n in values]
@@ -78,7 +72,7 @@ class Truth:
         return [
             _outline(n, self._paint(box), drawn[n])
             for n, box in enumerate(self.image.boxes)
-            if painted or drawn[n]
+            if drawn[n] or (painted and box.corners is not None)
         ]
 
     def labels(self, outlines: Sequence[Outline]) -> LabelMap | None:
@@ -91,10 +85,11 @@ class Truth:
             InputError: a map that is not one of this image.
         """
         if self.image.semantic is not None:
-            return self._read(self.image.semantic)
-        if not self.image.outlined:
+            return self.layout.read_map(self.image.semantic)
+        nowhere = any(b.corners is None and b.segmentation is None for b in self.image.boxes)
+        if not self.image.outlined or nowhere:
             return None
-        width, height = self.size
+        width, height = self.layout.size
         labels = np.zeros((height, width), dtype=np.uint8)
         boxes = self.image.boxes
         for outline in sorted(outlines, key=lambda o: (not boxes[o.number].is_crowd, -o.area)):
@@ -106,21 +101,13 @@ class Truth:
 
     def _paint(self, box: SourceBox) -> npt.NDArray[np.bool_]:
         if box.segmentation is not None:
-            stored = self.stored if self.turn > 1 else self.size
-            mask = decode_segmentation(box.segmentation, stored, box.where)
-            return upright_map(mask.view(np.uint8), self.turn).view(bool)
-        mask = np.zeros((self.size[1], self.size[0]), dtype=bool)
-        x0, y0, x1, y1 = (max(round(side), 0) for side in box.corners)
-        mask[y0:y1, x0:x1] = True
+            mask = decode_segmentation(box.segmentation, self.layout.drawn, box.where)
+            return upright_map(mask.view(np.uint8), self.layout.turn).view(bool)
+        mask = np.zeros(self.layout.size[::-1], dtype=bool)
+        if box.corners is not None:
+            x0, y0, x1, y1 = (max(round(side), 0) for side in box.corners)
+            mask[y0:y1, x0:x1] = True
         return mask
-
-    def _read(self, file: str) -> LabelMap:
-        values = read_label_map(self.root / file)
-        expected = self.stored if self.turn > 1 else self.size
-        if values.shape[::-1] != expected:
-            found = f"mask {file} is {values.shape[1]}x{values.shape[0]}"
-            raise InputError(f"{found}, its image {expected[0]}x{expected[1]}")
-        return upright_map(values, self.turn)
 
 
 def check_labels(labels: LabelMap, last: int, path: Path) -> None:

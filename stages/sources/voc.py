@@ -1,15 +1,28 @@
-"""PASCAL VOC devkits: JPEGImages, Annotations/<id>.xml, ImageSets/Segmentation/{train,val}.txt."""
+"""PASCAL VOC devkits: JPEGImages, Annotations/<id>.xml, ImageSets/Segmentation/{train,val}.txt.
 
+Tags are those of the boxes and of ImageSets/Main/<class>_<split>.txt, where there are any.
+points_*.json, where there are any, hold points in pixels from 0 by image id, as
+{"<id>": [{"x": 12.5, "y": 80, "cls": 8}, ...]}; cls 0 is background. An image that these know, or
+that has a map beside it, needs no XML file.
+"""
+
+import json
 import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stages.engine.errors import InputError, shown
 from stages.engine.progress import counted
 from stages.io.user_files import read_user_bytes, read_user_text
+from stages.sources.beside import check_place, has_map
 from stages.sources.source import (
     Source,
     SourceBox,
     SourceImage,
+    SourcePoint,
     check_corners,
     check_image_id,
     check_inside,
@@ -52,8 +65,10 @@ def read_voc(root: Path) -> Source:
     What is wrong with one image or its annotation becomes the fault of that image.
 
     Raises:
-        InputError: a missing or unreadable list of images, or an image that stands twice.
+        InputError: a missing or unreadable list of images or file of points, or an image that
+            stands twice.
     """
+    tags, points = _read_tags(root / "ImageSets" / "Main"), _read_points(root)
     folders = (root / "SegmentationClassAug", root / "SegmentationClass")
     semantic = next((folder for folder in folders if folder.is_dir()), None)
     images = []
@@ -65,7 +80,11 @@ def read_voc(root: Path) -> Source:
             try:
                 check_image_id(image_id, where)
                 file = check_inside(root, _image_file(root, image_id), where)
-                images.append(_read_image(root, image_id, split, file, semantic))
+                is_known = image_id in tags or image_id in points or has_map(root, image_id)
+                image = _read_image(root, image_id, split, file, semantic, is_known)
+                of_image = tuple(sorted(tags.get(image_id, ())))
+                own = tuple(_read_point(entry, at) for at, entry in points.get(image_id, ()))
+                images.append(replace(image, tags=of_image, points=own))
             except InputError as error:
                 images.append(faulty_image(image_id, split, file, str(error)))
     check_unique(images, str(root / "ImageSets" / "Segmentation"))
@@ -80,11 +99,76 @@ def _read_ids(listing: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in numbered if line]
 
 
+def _read_tags(folder: Path) -> dict[str, set[int]]:
+    """Label values by image id, from <class>_<split>.txt; of an image without any class none.
+
+    Raises:
+        InputError: an unreadable list, or a line that is no id and 1, 0 (difficult) or -1.
+    """
+    found: dict[str, set[int]] = defaultdict(set)
+    for name, value in _VALUES.items():
+        for split in ("train", "val"):
+            listing = folder / f"{name}_{split}.txt"
+            if not listing.exists():
+                continue
+            for number, line in _read_ids(listing):
+                image_id, _, state = line.partition(" ")
+                if state.strip() not in ("1", "0", "-1"):
+                    where = f"{listing}: line {number}"
+                    raise InputError(f"{where}: {shown(line)}: expected an image id and 1, 0 or -1")
+                found[image_id] |= {value} if state.strip() == "1" else set()
+    return found
+
+
+def _read_points(root: Path) -> dict[str, list[tuple[str, Any]]]:
+    """The entries of points_*.json by image id, each with where it stands.
+
+    Raises:
+        InputError: a file that is no lists by image id.
+    """
+    found: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+    for path in sorted(root.glob("points_*.json")):
+        try:
+            content = json.loads(read_user_text(path))
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: not readable as json: {error}") from error
+        if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
+            raise InputError(f"{path}: expected a list of points by image id")
+        for image_id, entries in content.items():
+            where = f"{path}: {shown(image_id)}"
+            found[image_id] += [(f"{where}: [{n}]", entry) for n, entry in enumerate(entries)]
+    return found
+
+
+def _read_point(entry: Any, where: str) -> SourcePoint:
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{where}: {shown(entry)}: expected x, y and cls")
+    category = entry.get("cls")
+    if type(category) is not int or not 0 <= category <= len(VOC_NAMES):
+        raise InputError(f"{where}: cls {shown(category)}: expected 0 to {len(VOC_NAMES)}")
+    x, y = (_coordinate(entry.get(side), f"{where}: {side}") for side in ("x", "y"))
+    return SourcePoint(category, check_place((x, y), where), where)
+
+
+def _coordinate(value: Any, where: str) -> float:
+    if type(value) not in (int, float):
+        raise InputError(f"{where} {shown(value)}: expected a number of pixels")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InputError(f"{where} {shown(value)}: expected a finite number") from error
+
+
 def _read_image(
-    root: Path, image_id: str, split: str, file: str, semantic: Path | None
+    root: Path, image_id: str, split: str, file: str, semantic: Path | None, is_known: bool
 ) -> SourceImage:
     annotation = check_inside(root, f"Annotations/{image_id}.xml", str(root / "Annotations"))
-    size, boxes = _read_annotation(root / annotation)
+    size: tuple[int, int] | None = None
+    boxes: tuple[SourceBox, ...] = ()
+    if (root / annotation).exists() or not is_known:
+        size, boxes = _read_annotation(root / annotation)
     return SourceImage(
         image_id=image_id,
         split=split,

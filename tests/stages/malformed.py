@@ -36,6 +36,8 @@ def write_malformed(root: Path, draw: random.Random) -> tuple[str, list[str]]:
         "voc": {**ANY_FILE, **IMAGE, **MASK, **VOC},
         "folder": {**ANY_FILE, **IMAGE, **MASK, **FOLDER},
     }[format]
+    if draw.random() < 0.5:
+        _write_beside(root, format)
     names = [draw.choice(sorted(known)) for _ in range(draw.randint(1, 3))]
     for name in names:
         known[name](root, draw)
@@ -77,7 +79,17 @@ def _write_folder(root: Path, draw: random.Random) -> None:
     (root / "categories.txt").write_text("cat\ndog\n")
     for file in files[:4]:
         name = file.replace("/", "__").split(".")[0]
-        _save_mask(root / "masks" / f"{name}.png", (1, 2))
+        _save_mask(root / "ground_truth" / f"{name}.png", (1, 2))
+
+
+def _write_beside(root: Path, format: str) -> None:
+    """Labels of every other kind, of one image."""
+    name = {"coco": "train_0", "voc": "2007_000000", "folder": "a"}[format]
+    file = "a.png" if format == "folder" else name
+    (root / "points.csv").write_text(f"file,category,x,y\n{file},dog,5,5\n{file},background,0,9\n")
+    (root / "tags.csv").write_text(f"file,category\n{file},dog\n")
+    for folder, values in (("scribbles", (1, 0)), ("masks", (1, 2)), ("regions", (9, 9))):
+        _save_mask(root / folder / f"{name}.png", values)
 
 
 def _save_mask(path: Path, values: tuple[int, int]) -> None:

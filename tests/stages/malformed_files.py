@@ -216,9 +216,12 @@ IMAGE: dict[str, Mutation] = {
 }
 
 
+MAPS = ("masks", "scribbles", "regions", "ground_truth", "Segm")
+
+
 def _mask(change: Callable[[bytes, random.Random], bytes]) -> Mutation:
     def mutate(root: Path, draw: random.Random) -> None:
-        found = [p for p in files(root, ".png") if p.parent.name.startswith(("mask", "Segm"))]
+        found = [p for p in files(root, ".png") if p.parent.name.startswith(MAPS)]
         if found:
             path = draw.choice(found)
             path.write_bytes(change(head(path), draw))

@@ -156,7 +156,7 @@ def test_a_folder_becomes_tables(tmp_path: Path) -> None:
     lines = ["x/a.png,train,cat,1,2,11,22", "b.png,val,,,,,"]
     root = write_folder(tmp_path / "folder", lines, ["x/a.png", "b.png"])
     labels = np.full((HEIGHT, WIDTH), 1, dtype=np.uint8)
-    save(root / "masks" / "x__a.png", Image.fromarray(labels))
+    save(root / "ground_truth" / "x__a.png", Image.fromarray(labels))
     out = read(root, "folder")
     images = read_rows(out / "images.parquet", IMAGES)
     assert [row["image_id"] for row in images] == ["x__a", "b"]

@@ -9,15 +9,30 @@ from pycocotools.coco import COCO
 
 from models.scenes.creatures import NAMES
 from models.scenes.scenes import draw_scene
-from stages.scenes import Params, scenes
+from stages.io.label_maps import read_label_map
+from stages.io.salient_maps import read_region, read_saliency
+from stages.io.tables import IMAGES, INSTANCES, POINTS, TAGS, read_rows
+from stages.scenes import Kind, Params, scenes
 from stages.sources.coco import read_coco
+from tests.stages.dataset_runs import read
 
 SIZE = (96, 128)
 
 
-def write(out: Path, seed: int = 0, train_images: int = 4, val_images: int = 2) -> Path:
+def write(
+    out: Path,
+    seed: int = 0,
+    train_images: int = 4,
+    val_images: int = 2,
+    mix: dict[Kind, int] | None = None,
+) -> Path:
     params = Params(
-        seed=seed, train_images=train_images, val_images=val_images, width=128, height=96
+        seed=seed,
+        train_images=train_images,
+        val_images=val_images,
+        width=128,
+        height=96,
+        mix=mix or {},
     )
     scenes(params, out)
     return out
@@ -75,6 +90,58 @@ def test_our_reader_reads_it(tmp_path: Path) -> None:
     assert list(source.categories.values()) == list(NAMES)
     assert sorted(image.split for image in source.images) == ["train"] * 4 + ["val"] * 2
     assert all(image.boxes and (tmp_path / image.file).exists() for image in source.images)
+
+
+def test_boxes_and_images_are_those_of_scenes_without_other_labels(tmp_path: Path) -> None:
+    """What further labels draw takes nothing from the random stream of the scene."""
+    plain, mixed = write(tmp_path / "a"), write(tmp_path / "b", mix={"tag": 1})
+    for name in ("train_0000", "train_0003"):
+        image = f"images/train/{name}.jpg"
+        assert (plain / image).read_bytes() == (mixed / image).read_bytes()
+    without = [{k: v for k, v in e.items() if k != "bbox"} for e in annotations(plain, "train")]
+    assert annotations(mixed, "train") == without
+    assert annotations(mixed, "val") == annotations(plain, "val")
+
+
+def test_the_marks_lie_on_what_they_name(tmp_path: Path) -> None:
+    out = write(tmp_path / "a", train_images=6)
+    truth = read(out, "coco") / "ground_truth/semantic"
+    points = read_rows(tmp_path / "a-out/points.parquet", POINTS)
+    assert len(points) == len(annotations(out, "train") + annotations(out, "val")) + 8
+    for row in points:
+        labels = read_label_map(truth / f"{row['image_id']}.png")
+        assert labels[int(row["y"]), int(row["x"])] == row["category"]
+    for path in sorted((tmp_path / "a-out/scribbles").iterdir()):
+        strokes, labels = read_label_map(path), read_label_map(truth / path.name)
+        drawn = strokes != 255
+        assert (strokes == labels)[drawn].all()
+        assert set(np.unique(strokes)) == {*np.unique(labels), 255}
+        assert 0.005 < drawn.mean() < 0.15
+        region = read_region(tmp_path / "a-out/regions" / path.name)
+        assert (labels[region] > 0).all()
+        assert region.any()
+        saliency = read_saliency(tmp_path / "a-out/saliency" / path.name)
+        assert saliency[region].mean() > 2 * saliency[labels == 0].mean()
+
+
+def test_in_a_mix_each_image_carries_one_kind(tmp_path: Path) -> None:
+    mix: dict[Kind, int] = {"box": 4, "tag": 3, "point": 2, "mask": 1}
+    root = write(tmp_path / "mix", train_images=20, mix=mix)
+    out = read(root, "coco")
+    train = {row["image_id"] for row in read_rows(out / "images.parquet", IMAGES)}
+    train = {name for name in train if name.startswith("train")}
+    boxed = {row["image_id"] for row in read_rows(out / "instances.parquet", INSTANCES)} & train
+    pointed = {row["image_id"] for row in read_rows(out / "points.parquet", POINTS)} & train
+    masked = {path.stem for path in (out / "masks").iterdir()}
+    assert (len(boxed), len(pointed), len(masked)) == (8, 4, 2)
+    assert len(boxed | pointed | masked) == 14
+    assert train == {row["image_id"] for row in read_rows(out / "tags.parquet", TAGS)} & train
+    assert not {path.stem for path in (out / "scribbles").iterdir()} & train
+    for name in masked:
+        mask = read_label_map(out / "masks" / f"{name}.png")
+        np.testing.assert_array_equal(
+            mask, read_label_map(out / "ground_truth/semantic" / f"{name}.png")
+        )
 
 
 def test_objects_are_visible_and_do_not_overlap() -> None:

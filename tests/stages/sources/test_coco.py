@@ -87,7 +87,7 @@ def test_entries_that_belong_to_no_image_are_refused(
         (coco_image(1, "a.png"), [coco_box(1, 3, [0, 0, 1])], "bbox .*: expected"),
         (coco_image(1, "a.png"), [coco_box(1, 3, ["0", 0, 1, 1])], "bbox .*: expected"),
         (coco_image(1, "a.png"), [coco_box(1, 3, [True, 0, 1, 1])], "bbox .*: expected"),
-        (coco_image(1, "a.png"), [coco_box(1, 3, None)], "bbox None: expected"),
+        (coco_image(1, "a.png"), [coco_box(1, 3, None, iscrowd=1)], "bbox None: expected"),
         *(
             (coco_image(1, "a.png"), [coco_box(1, 3, [0, 0, 1, 1], iscrowd=value)], "iscrowd .*")
             for value in (2, -1, 1.5, "0", "false", None, [1], {})

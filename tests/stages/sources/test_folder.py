@@ -38,10 +38,13 @@ def test_a_row_without_box_lists_an_image(tmp_path: Path) -> None:
     assert read_folder(write_folder(tmp_path, lines, [])).images[0].boxes == ()
 
 
-def test_masks_are_found_by_id(tmp_path: Path) -> None:
+def test_ground_truth_is_found_by_id(tmp_path: Path) -> None:
     write_folder(tmp_path, ["sub/a.png,train,cat,0,0,1,1"], ["sub/a.png"])
-    save(tmp_path / "masks" / "sub__a.png", Image.fromarray(np.zeros((40, 48), dtype=np.uint8)))
-    assert read_folder(tmp_path).images[0].semantic == "masks/sub__a.png"
+    save(
+        tmp_path / "ground_truth" / "sub__a.png",
+        Image.fromarray(np.zeros((40, 48), dtype=np.uint8)),
+    )
+    assert read_folder(tmp_path).images[0].semantic == "ground_truth/sub__a.png"
 
 
 def test_spreadsheet_marks_are_ignored(tmp_path: Path) -> None:
