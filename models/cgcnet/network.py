@@ -150,22 +150,22 @@ class CGCNet(nn.Module):
         boxes, own = chosen_rois(proposals, targets.boxes.float(), self.branch.mask_rois)
         truth = targets.masks.float()
         if self.branch.refining == "roialign":
-            size = batch.image_sizes[:1]
-            logits = self._aligned_logits(levels, boxes, size)
+            logits = self._aligned_logits(levels, boxes, batch.image_sizes[:1])
             aims = project_masks_on_boxes(truth, boxes, own, logits.shape[-1])
             term = F.binary_cross_entropy_with_logits(logits, aims)
             return term, -divergence(logits.sigmoid(), aims).mean()
         seen = self._seen_cells(levels, boxes, targets.boxes.float(), own)
         margin = (boxes[:, 2:] - boxes[:, :2]) * LFR_MARGIN
         wider = torch.cat([boxes[:, :2] - margin, boxes[:, 2:] + margin], dim=1)
-        window = inside_boxes(cell_boxes(wider, truth.shape[1:], 1), truth.shape[1:])
+        size = truth.shape[1], truth.shape[2]
+        window = inside_boxes(cell_boxes(wider, size, 1), size)
         features = self._map(levels)
         terms = [
             checkpoint(
                 self._pixel_terms, features, seen[rows], truth[own[rows]], window[rows],
                 use_reentrant=False,
             )
-            for rows in torch.arange(len(boxes), device=boxes.device).split(AT_ONCE)
+            for rows in torch.split(torch.arange(len(boxes), device=boxes.device), AT_ONCE)
         ]  # fmt: skip
         entropy, kept, total = (torch.stack(parts).sum() for parts in zip(*terms, strict=True))
         return entropy / total, -kept / len(boxes)
@@ -195,10 +195,12 @@ class CGCNet(nn.Module):
             return boxes.new_zeros(0, *size)
         if self.branch.refining == "roialign":
             shares = self._aligned_logits(levels, boxes, [size]).sigmoid()
-            return paste_masks_in_image(shares[:, None], boxes, size)[:, 0]
+            pasted: Tensor = paste_masks_in_image(shares[:, None], boxes, size)[:, 0]
+            return pasted
         seen = self._seen_cells(levels, boxes, others, own)
         features = self._map(levels)
-        logits = torch.cat([self._logits(features, part, size) for part in seen.split(AT_ONCE)])
+        parts = torch.split(seen, AT_ONCE)
+        logits = torch.cat([self._logits(features, part, size) for part in parts])
         return logits.sigmoid() * inside_boxes(cell_boxes(boxes, size, 1), size)
 
     def _map(self, levels: Levels) -> Tensor:

@@ -35,8 +35,10 @@ def inside_boxes(cells: Tensor, size: tuple[int, int]) -> Tensor:
     x0, y0, x1, y1 = (side[:, None] for side in cells.unbind(dim=1))
     rows = torch.arange(size[0], device=cells.device)
     columns = torch.arange(size[1], device=cells.device)
-    down, across = (rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1)
-    return down[:, :, None] & across[:, None, :]
+    down: Tensor = (rows >= y0) & (rows < y1)
+    across: Tensor = (columns >= x0) & (columns < x1)
+    both: Tensor = down[:, :, None] & across[:, None, :]
+    return both
 
 
 def rivals(boxes: Tensor, others: Tensor, own: Tensor, bound: float) -> Tensor:
@@ -51,7 +53,8 @@ def rivals(boxes: Tensor, others: Tensor, own: Tensor, bound: float) -> Tensor:
         bound: a box that overlaps by this IoU or more is the same object.
     """
     columns = torch.arange(len(others), device=boxes.device)
-    return (box_iou(boxes, others) < bound) & (columns != own[:, None])
+    is_apart: Tensor = box_iou(boxes, others) < bound
+    return is_apart & (columns != own[:, None])
 
 
 def global_cells(inside: Tensor, other: Tensor, is_rival: Tensor) -> Tensor:
