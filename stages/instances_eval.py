@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -30,7 +30,9 @@ from models.instance_scores import (
 from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.io.data_set import Box, Dataset, ImageFile, Split
+from stages.io.label_maps import decode_rle
 from stages.io.measures import INSTANCE_MEASURES, percent
+from stages.io.salient_maps import read_region
 from stages.io.tables import INSTANCES, read_rows
 
 Row = Mapping[str, Any]
@@ -54,6 +56,7 @@ def instances_eval(
     instances: Path,
     out: Path,
     name: str,
+    objects: Literal["all", "salient"] = "all",
 ) -> None:
     """Measure the instance masks of the images of a split; writes out/<name>.json.
 
@@ -68,16 +71,20 @@ def instances_eval(
         instances: the instances to measure (`INSTANCES`), those with a mask.
         out: folder.
         name: of the source.
+        objects: which of the true ones are to be found: all, or those of which half or more lies in
+            the salient region of their image; an image without a region map has none.
 
     Raises:
-        InputError: an unreadable table.
+        InputError: an unreadable table or region map.
     """
     images = {image.image_id: image for image in data.images(split)}
-    truth = [
+    truth: list[Row] = [
         row
         for row in read_rows(ground_truth, INSTANCES)
         if row["mask"] is not None and row["image_id"] in images
     ]
+    if objects == "salient":
+        truth = _salient(truth, data, images)
     measured = {row["image_id"] for row in truth}
     predicted = [
         row
@@ -96,6 +103,21 @@ def instances_eval(
         print("instances_eval: no instance masks in the ground truth; nothing to measure")
     metrics |= {"images": len(measured), "instances": len(truth), "predicted": len(predicted)}
     write_json(out / f"{name}.json", metrics)
+
+
+def _salient(truth: Sequence[Row], data: Dataset, images: Mapping[str, ImageFile]) -> list[Row]:
+    """Those of which half or more is salient."""
+    found = []
+    regions: dict[str, Any] = {}
+    for row in truth:
+        name, size = row["image_id"], images[row["image_id"]].size
+        if name not in regions:
+            path = data.map_file("regions", name)
+            regions[name] = np.zeros(size, dtype=bool) if path is None else read_region(path, size)
+        mask = decode_rle(row["mask"], *size)
+        if 2 * (mask & regions[name]).sum() >= mask.sum() > 0:
+            found.append(row)
+    return found
 
 
 def _by_image(rows: Sequence[Row], images: Sequence[ImageFile]) -> list[Objects]:

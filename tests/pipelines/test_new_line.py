@@ -136,7 +136,10 @@ ENTRIES = {
     "instances_split": "toy: {probabilities: data/toy_label/maps}",
     "instances_eval": """\
 toy:
-        {line: toy, split: train, instances: data/instances_split/toy/instances.parquet}""",
+        line: toy
+        split: train
+        objects: all
+        instances: data/instances_split/toy/instances.parquet""",
     "labels_eval": """\
 toy_boxes: {line: toy, split: train, labels: data/toy_seeds/filled, row: Toy boxes}
       toy_seeds:

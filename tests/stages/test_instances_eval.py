@@ -7,10 +7,12 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from stages.engine.files import write_bytes
 from stages.instances_eval import Params, instances_eval
 from stages.io.data_set import Dataset
 from stages.io.label_maps import encode_rle
 from stages.io.measures import INSTANCE_MEASURES
+from stages.io.salient_maps import encode_region
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 
 SIZE = (40, 48)
@@ -124,6 +126,15 @@ def test_the_split_decides_what_is_measured(paths: dict[str, Any]) -> None:
     truth = [*TRUTH, row("c", 4, 1, TRUTH_B)]
     assert measured(paths | {"split": "val"}, truth, truth[3:])["images"] == 1
     assert measured(paths, truth, truth[3:])["map"] == 0
+
+
+def test_where_salient_ones_are_asked_for_the_others_are_none(paths: dict[str, Any]) -> None:
+    region = rectangle(0, 0, 20, 20) | rectangle(20, 20, 40, 29)  # the first, and less than half
+    write_bytes(paths["data"].folder / "regions/a.png", encode_region(region))
+    metrics = measured(paths | {"objects": "salient"}, TRUTH, TRUTH)
+    assert (metrics["images"], metrics["instances"], metrics["predicted"]) == (1, 1, 2)
+    assert metrics["found"] == 100
+    assert measured(paths, TRUTH, TRUTH)["instances"] == 3
 
 
 def test_nothing_found_is_zero(paths: dict[str, Any]) -> None:
