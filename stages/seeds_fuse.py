@@ -8,7 +8,8 @@ Writes for every training image
     confident/<image_id>.png  M_g: what of M_F is confident, 255 elsewhere (eq. 5);
     pairs/<image_id>.png      what pairs of pixels are learned from.
 Each image is treated by the strongest kind of labels that it carries (`labels`). What stands above
-is of boxes. Elsewhere, with M'_I the most activated pixels of each class:
+is of boxes. Elsewhere, with M'_I what is activated for certain (`activated_rule`: the most
+activated pixels of each class, or what two CRFs leave no doubt of, models/ops/crf_seeds.py):
                 fused                   confident               pairs
     mask        the mask                the mask                the mask
     scribble    strokes over M'_I       the strokes alone       as fused
@@ -53,6 +54,7 @@ from models.a2gnn.seeds import (
 from models.a2gnn.trust import activation_share, map_trust
 from models.ops.boxes import inside_own_boxes, outside_boxes
 from models.ops.cells import cells_to_pixels
+from models.ops.crf_seeds import crf_seeds
 from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
@@ -60,6 +62,7 @@ from stages.engine.parallel import map_images
 from stages.engine.progress import counted
 from stages.io.data_set import Dataset, ImageFile, InUse, Kind, Point
 from stages.io.label_maps import UNKNOWN, LabelMap, encode_label_map, read_label_map
+from stages.io.photographs import RGB
 from stages.io.salient_maps import read_saliency
 from stages.io.score_maps import read_score_map
 from stages.io.tables import TRUST, write_table
@@ -78,6 +81,9 @@ class Params:
     confident_rule: Literal["agreement", "printed"]
     inside_background: Annotated[float, Field(ge=0, le=1)]
     trust: Annotated[float, Field(ge=-1, le=1)]
+    activated_rule: Literal["top", "crf"]
+    low_alpha: Annotated[float, Field(gt=0)]
+    high_alpha: Annotated[float, Field(gt=0)]
     superpixel: Annotated[int, Field(gt=0)]
     compactness: Annotated[float, Field(gt=0)]
     saliency: Annotated[float, Field(ge=0, le=1)]
@@ -245,7 +251,8 @@ def _other_seeds(
     if item.known.mask is not None:
         mask = read_label_map(item.known.mask, size)
         return {"fused": mask, "confident": mask, "pairs": mask}
-    activated = confident_cam(scores, classes, params.confident_fraction)
+    image = item.image.read()
+    activated = _activated(params, scores, classes, image)
     if item.known.kind == "tag":
         if item.saliency is not None:
             saliency = read_saliency(item.saliency, size)
@@ -255,13 +262,26 @@ def _other_seeds(
         marks = read_label_map(item.marks, size)
     else:
         marks = point_marks([(p.category, p.x, p.y) for p in item.points], size)
-    marked = expanded_marks(
-        marks, superpixels(item.image.read(), params.superpixel, params.compactness)
-    )
+    segments = superpixels(image, params.superpixel, params.compactness)
+    marked = expanded_marks(marks, segments)
     merged = merged_seeds(marked, activated)
     if item.known.kind == "scribble":
         return {"fused": merged, "confident": marked, "pairs": merged}
     return {"fused": merged, "confident": merged, "pairs": activated}
+
+
+def _activated(
+    params: Params, scores: npt.NDArray[np.float32], classes: Sequence[int], image: RGB
+) -> LabelMap:
+    """M'_I; every tagged class has something of it, however little a CRF leaves."""
+    top = confident_cam(scores, classes, params.confident_fraction)
+    if params.activated_rule == "top":
+        return top
+    found = crf_seeds(
+        scores, classes, image, low_alpha=params.low_alpha, high_alpha=params.high_alpha
+    )
+    lost = np.setdiff1d(classes, found)
+    return np.where(np.isin(top, lost), top, found)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def params(**changes: object) -> Params:
     numbers = {"threshold": 0.3, "confident_fraction": 0.4, "confident_rule": "agreement"}
     numbers |= {"inside_background": 0.0, "trust": -1.0, "labels": ("mask", "box", "tag")}
+    numbers |= {"activated_rule": "top", "low_alpha": 2.0, "high_alpha": 4.0}
     numbers |= {"superpixel": 30, "compactness": 10.0, "saliency": 0.0}
     return Params(**(numbers | changes))  # type: ignore[arg-type]
 
