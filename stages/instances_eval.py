@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from pycocotools import mask as coco_mask
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -31,9 +32,9 @@ from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.io.data_set import Box, Dataset, ImageFile, Split
 from stages.io.label_maps import decode_rle
-from stages.io.measures import INSTANCE_MEASURES, percent
+from stages.io.measures import INSTANCE_MEASURES, INSTANCE_SCORES, percent
 from stages.io.salient_maps import read_region
-from stages.io.tables import INSTANCES, read_rows
+from stages.io.tables import INSTANCES, read_rows, write_table
 
 Row = Mapping[str, Any]
 #: IoUs that have numbers of their own, as names and metrics.json call them.
@@ -58,8 +59,9 @@ def instances_eval(
     name: str,
     objects: Literal["all", "salient"] = "all",
 ) -> None:
-    """Measure the instance masks of the images of a split; writes out/<name>.json.
+    """Measure the instance masks of the images of a split.
 
+    Writes out/<name>.json, and out/<name>.parquet of the images one by one (`INSTANCE_SCORES`).
     Only images that have instances with masks in the ground truth are measured. `ap` is COCO's
     average precision class by class.
 
@@ -91,6 +93,7 @@ def instances_eval(
         for row in read_rows(instances, INSTANCES)
         if row["mask"] is not None and row["image_id"] in measured
     ]
+    rows: list[dict[str, Any]] = []
     metrics: dict[str, Any] = {**dict.fromkeys(INSTANCE_MEASURES), "ap": {}}
     if truth:
         chosen = [images[image_id] for image_id in sorted(measured)]
@@ -98,11 +101,26 @@ def instances_eval(
         if all(row["category"] for row in predicted):
             metrics |= _by_class(true, found, data.class_names())
         metrics |= _whatever_class(true, found)
+        rows = _image_rows(chosen, true, found)
         metrics |= _box_iou(truth, predicted, data.numbered_boxes(), images)
     else:
         print("instances_eval: no instance masks in the ground truth; nothing to measure")
     metrics |= {"images": len(measured), "instances": len(truth), "predicted": len(predicted)}
+    table = pd.DataFrame(rows, columns=INSTANCE_SCORES.names)
+    write_table(out / f"{name}.parquet", table, INSTANCE_SCORES)
     write_json(out / f"{name}.json", metrics)
+
+
+def _image_rows(
+    images: Sequence[ImageFile], truth: Sequence[Objects], found: Sequence[Objects]
+) -> list[dict[str, Any]]:
+    rows = []
+    for image, true, detected in zip(images, truth, found, strict=True):
+        best = overlaps(detected, true).max(axis=0, initial=0.0)[~np.array(true.crowd, dtype=bool)]
+        if len(best):
+            iou = percent(float(best.mean()))
+            rows.append({"image_id": image.image_id, "objects": len(best), "iou": iou})
+    return rows
 
 
 def _salient(truth: Sequence[Row], data: Dataset, images: Mapping[str, ImageFile]) -> list[Row]:

@@ -3,11 +3,11 @@
 It shows what the evaluations of the line have measured, and measures nothing itself. What these are
 and how they are called is declared in dvc.yaml (`stages.io.declarations`): every measured output of
 the line that the report depends on is on the ladder, and every label source that it depends on is
-in the gallery. Of a data set without ground truth the page is the gallery alone.
+in the gallery. Of a data set without ground truth the page is the gallery alone. A line may end in
+instances instead of label maps; then these are what its page shows.
 """
 
 import csv
-import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,24 +18,26 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages.engine.command import read_params_file, run
-from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.engine.progress import counted
 from stages.io.corrections import read_human
 from stages.io.data_set import Box, Dataset, ImageFile
-from stages.io.declarations import Node, Output, overlap, read_nodes
+from stages.io.declarations import read_nodes
 from stages.io.label_maps import read_label_map
-from stages.io.measures import IMAGE_SCORES, INSTANCE_MEASURES, read_truth
+from stages.io.measures import IMAGE_SCORES, INSTANCE_MEASURES, INSTANCE_SCORES, read_truth
+from stages.io.objects import objects_by_image
 from stages.io.pages import read_measures, write_page
 from stages.io.pictures import (
     Colour,
     class_colours,
     data_uri,
+    instance_overlay,
     overlay,
     shrink,
     shrink_labels,
     with_boxes,
 )
+from stages.io.report_lines import InstanceSource, Line, read_line
 from stages.io.tables import read_rows
 
 #: Of a source that nothing has measured.
@@ -47,90 +49,7 @@ NOT_MEASURED: Mapping[str, Any] = {
     "class_precision": {},
 }
 TEMPLATE = "report.html.j2"
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Labels that were measured.
-
-    Attributes:
-        name: on the ladder.
-        evaluation: the stage that measures them, without the member.
-        labels: folder of label maps.
-        measures: JSON of the set; beside it, the parquet of its images.
-        title: of its row of the ladder.
-        note: what the row says besides.
-        is_refined: its number stands in the column after the CRF.
-        role: "final", "baseline", "seeds" or "".
-    """
-
-    name: str
-    evaluation: str
-    labels: Path
-    measures: Path
-    title: str
-    note: str
-    is_refined: bool
-    role: str
-
-
-@dataclasses.dataclass(frozen=True)
-class InstanceSource:
-    """Instances that were measured: title and note of their row, their measures, their role."""
-
-    title: str
-    note: str
-    measures: Path
-    role: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Rung:
-    """A row of the ladder: a source as it is, and after the CRF; one of the two may be None."""
-
-    title: str
-    note: str
-    raw: str | None
-    refined: str | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """What dvc.yaml declares for a report.
-
-    Attributes:
-        title: of the page.
-        path: the steps of the line, in a few words each.
-        sources: in the order of dvc.yaml.
-        shown: those with pictures in the gallery.
-        final: the name of the final labels.
-        instances: sources of instances, in the order of dvc.yaml.
-    """
-
-    title: str
-    path: tuple[str, ...]
-    sources: tuple[Source, ...]
-    shown: tuple[Source, ...]
-    final: str
-    instances: tuple[InstanceSource, ...]
-
-    def of_role(self, role: str) -> Source | None:
-        """The source with a role."""
-        return next((source for source in self.sources if source.role == role), None)
-
-    @property
-    def ladder(self) -> list[Rung]:
-        """The sources, with those of one title in one row."""
-        rungs: dict[str, Rung] = {}
-        for source in self.sources:
-            rung = rungs.get(source.title, Rung(source.title, "", None, None))
-            rungs[source.title] = Rung(
-                rung.title,
-                rung.note or source.note,
-                rung.raw if source.is_refined else source.name,
-                source.name if source.is_refined else rung.refined,
-            )
-        return list(rungs.values())
+INSTANCES_TEMPLATE = "instances.html.j2"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -161,6 +80,9 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
     """
     sections = read_params_file(numbers)
     declared = read_line(read_nodes(graph, sections), line, graph)
+    if not declared.final:
+        _write_instances_page(params, data, declared, sections, out)
+        return
     names = data.class_names()
     images = {image.image_id: image for image in data.images("train")}
     # without ground truth a run leaves out what would measure
@@ -223,11 +145,7 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
         "per_image": sorted(
             row["miou"] for row in per_image[final.name].values() if row["miou"] is not None
         ),
-        "instances": [
-            (source, read_measures(source.measures))
-            for source in declared.instances
-            if source.measures.is_file()
-        ],
+        "instances": _measured_instances(declared),
         "instance_measures": INSTANCE_MEASURES,
         "counts": {
             "images": len(images),
@@ -253,65 +171,63 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
     _write_csv(out / "classes.csv", ("class", "iou"), scores[final.name]["iou"].items())
 
 
-def read_line(nodes: Sequence[Node], line: str, where: Path) -> Line:
-    """What a report shows, in the order of dvc.yaml.
-
-    Raises:
-        InputError: no such report, or no measured final labels; says so of `where`.
-    """
-    own = next((node for node in nodes if node.name == f"report@{line}"), None)
-    if own is None:
-        raise InputError(f"{where}: stages.report.foreach: no line {line!r}")
-
-    def is_read(path: Path) -> bool:
-        return any(overlap(path, dep) for dep in own.deps)
-
-    measures = [
-        output
-        for node in nodes
-        for output in node.outputs
-        if output.type == "measures" and output.line == line and is_read(Path(output.path))
+def _measured_instances(line: Line) -> list[tuple[InstanceSource, dict[str, Any]]]:
+    return [
+        (source, read_measures(source.measures))
+        for source in line.instances
+        if source.measures.is_file()
     ]
-    sources = tuple(_source(output) for output in measures if "labels" in output.meta)
-    final = next((source.name for source in sources if source.role == "final"), None)
-    if final is None:
-        expected = "expected one entry with role: final, whose measures the report depends on"
-        raise InputError(f"{where}: line {line!r}: no final labels are measured; {expected}")
-    return Line(
-        str(own.meta.get("title", f"The line {line}")),
-        tuple(step.strip() for step in str(own.meta.get("path", "")).split(",") if step.strip()),
-        sources,
-        tuple(
-            source
-            for source in sources
-            if is_read(source.labels) and (source.role == "final" or not source.is_refined)
-        ),
-        final,
-        tuple(
-            InstanceSource(
-                str(output.meta.get("row", output.source)),
-                str(output.meta.get("note", "")),
-                Path(output.path),
-                str(output.meta.get("role", "")),
-            )
-            for output in measures
-            if "instances" in output.meta
-        ),
-    )
 
 
-def _source(output: Output) -> Source:
-    meta = output.meta
-    return Source(
-        output.source,
-        output.stage.partition("@")[0],
-        Path(str(meta["labels"])),
-        Path(output.path),
-        str(meta.get("row", output.source)),
-        str(meta.get("note", "")),
-        meta.get("column") == "crf",
-        str(meta.get("role", "")),
-    )
+def _write_instances_page(
+    params: Params, data: Dataset, line: Line, sections: Mapping[str, Any], out: Path
+) -> None:
+    """The page of a line that ends in instances: their ladder, and a gallery worst first."""
+    measured = _measured_instances(line)
+    images = {image.image_id: image for image in data.images("train")}
+    final = next(source for source in line.instances if source.role == "final")
+    scores = {
+        source.name: {
+            row["image_id"]: row["iou"]
+            for row in read_rows(source.measures.with_suffix(".parquet"), INSTANCE_SCORES)
+        }
+        for source, _ in measured
+    }
+    worst = scores.get(final.name, {})
+    chosen = gallery_images(worst, list(images), params.worst, params.spread)
+    tables = {
+        source.title: (source.name, objects_by_image(source.table))
+        for source in line.shown_instances
+    }
+    if measured:
+        truth = objects_by_image(data.folder / "ground_truth/instances.parquet")
+        tables["ground truth"] = ("", truth)
+    boxes = data.boxes()
+    gallery = []
+    for image_id in counted(chosen, "report", "images"):
+        image = images[image_id]
+        small = shrink(image.read(), params.thumbnail)
+        scale = small.shape[1] / image.width
+        framed = with_boxes(small, boxes.get(image_id, ()), scale, {})
+        pictures = [("image", small, None), ("boxes", framed, None)]
+        for title, (name, rows) in tables.items():
+            picture = instance_overlay(small, rows.get(image_id, ()), image.size, params.opacity)
+            pictures.append((title, picture, scores.get(name, {}).get(image_id)))
+        shown = [(title, data_uri(one, params.quality), iou) for title, one, iou in pictures]
+        height, width = small.shape[:2]
+        gallery.append({"image_id": image_id, "pictures": shown, "width": width, "height": height})
+    context = {
+        "line": line,
+        "instances": measured,
+        "instance_measures": INSTANCE_MEASURES,
+        "gallery": gallery,
+        "images": len(images),
+        "sections": sections,
+    }
+    write_page(out / "report.html", INSTANCES_TEMPLATE, context)
+    ladder = [(source.name, numbers["any_map"]) for source, numbers in measured]
+    _write_csv(out / "ladder.csv", ("source", "any_map"), ladder)
+    _write_csv(out / "classes.csv", ("class", "iou"), [])
 
 
 def _write_csv(

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from stages.engine.closure import CLOSURES, PACKAGES, import_closure
 from stages.engine.plain_yaml import look_up
 from stages.io.declarations import Node, overlap, read_nodes
-from stages.report import read_line
+from stages.io.report_lines import read_line
 
 ROOT = Path(__file__).resolve().parents[1]
 DVC_YAML: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")

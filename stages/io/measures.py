@@ -24,6 +24,11 @@ IMAGE_SCORES = pa.schema(
         ("iou", pa.list_(pa.float64())),
     ]
 )
+#: One row per image with true objects: the mean over these of the IoU with the mask that overlaps
+#: each most, percent.
+INSTANCE_SCORES = pa.schema(
+    [("image_id", pa.string()), ("objects", pa.int32()), ("iou", pa.float64())]
+)
 
 
 def _at(prefix: str, title: str, meaning: str) -> dict[str, tuple[str, str]]:

@@ -4,6 +4,7 @@ import base64
 import colorsys
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
 from stages.io.data_set import Box
-from stages.io.label_maps import UNKNOWN, LabelMap
+from stages.io.label_maps import UNKNOWN, LabelMap, decode_rle
 from stages.io.photographs import FORMATS, RGB, decode_image
 
 Colour = tuple[int, int, int]
@@ -96,6 +97,25 @@ def overlay(image: RGB, labels: LabelMap, colours: Mapping[int, Colour], opacity
     below = 0.6 * grey + 0.4 * image.astype(np.float64)
     mixed = (1 - share) * below + share * layer[..., :3]
     return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
+
+
+def instance_overlay(
+    image: RGB, rows: Sequence[Mapping[str, Any]], size: tuple[int, int], opacity: float
+) -> RGB:
+    """The masks of instances over a greyed image, each in a colour of its own, smaller on top.
+
+    Args:
+        image: [h, w, 3].
+        rows: of a table of instances; those without a mask are not seen.
+        size: (H, W) of their masks.
+        opacity: of the colours, 0 to 1.
+    """
+    numbers = np.zeros(size, dtype=np.uint8)
+    masks = [decode_rle(row["mask"], *size) for row in rows if row["mask"] is not None]
+    for index in sorted(range(len(masks)), key=lambda one: (-int(masks[one].sum()), one)):
+        numbers[masks[index]] = 1 + index % (UNKNOWN - 1)
+    colours = class_colours(range(1, min(len(masks), UNKNOWN - 1) + 1))
+    return overlay(image, shrink_labels(numbers, image.shape[:2]), colours, opacity)
 
 
 def label_layer(labels: LabelMap, colours: Mapping[int, Colour]) -> RGBA:

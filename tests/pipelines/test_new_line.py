@@ -155,6 +155,7 @@ toy:
         baseline: data/toy_seeds/seeds
         labels: data/toy_label/labels
         final: data/labels_final/toy
+        ladder: data/labels_eval/toy/train
         instances: data/instances_eval/toy/train""",
 }
 SHARED = {

@@ -12,8 +12,8 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.io.corrections import AUTOMATIC, HUMAN, write_origins
 from stages.io.data_set import Dataset
-from stages.io.label_maps import encode_label_map
-from stages.io.measures import IMAGE_SCORES, INSTANCE_MEASURES
+from stages.io.label_maps import encode_label_map, encode_rle
+from stages.io.measures import IMAGE_SCORES, INSTANCE_MEASURES, INSTANCE_SCORES
 from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, write_table
 from stages.report import Params, gallery_images, report
 
@@ -273,3 +273,57 @@ def test_gallery_takes_the_worst_and_some_of_the_others() -> None:
     assert gallery_images(miou, list(miou), 8, 8) == [str(value) for value in range(10)]
     assert gallery_images({}, list("abcdef"), 1, 2) == ["b", "d", "f"]
     assert gallery_images({}, [], 1, 2) == []
+
+
+def instances_graph(folder: Path) -> str:
+    """A dvc.yaml whose line ends in instances."""
+    members = "".join(
+        f"      {name}: {{line: mine, instances: {folder / name}.parquet, row: {row}}}\n"
+        for name, row in (("weak", "Weak"), ("better", "Better, role: final"), ("far", "Elsewhere"))
+    )
+    return f"""\
+stages:
+  instances_eval:
+    foreach:
+{members}    do:
+      cmd: measure
+      metrics: ["{folder}/instances_eval/${{key}}.json"]
+  report:
+    foreach:
+      mine: {{title: From A to objects, path: "A, objects"}}
+    do:
+      cmd: show
+      deps: [{folder}/weak.parquet, {folder}/better.parquet, {folder}/instances_eval]
+      outs: [x]
+"""
+
+
+def test_a_line_may_end_in_instances(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[4:30, 4:30] = True
+    boxes = pd.read_parquet(tmp_path / "instances.parquet")
+    masks = boxes.assign(mask=encode_rle(mask))
+    for name in ("weak", "better", "ground_truth/instances"):
+        write_table(tmp_path / f"{name}.parquet", masks, INSTANCES)
+    for index, name in enumerate(("weak", "better", "far")):
+        numbers = dict.fromkeys(INSTANCE_MEASURES, 50.5 + index) | {"ap": {}, "images": 4}
+        write_json(tmp_path / f"instances_eval/{name}.json", numbers | {"instances": 4})
+        rows = [{"image_id": image_id, "objects": 1, "iou": 10.0 * ord(image_id) % 97}
+                for image_id in IDS]  # fmt: skip
+        table = pd.DataFrame(rows)
+        write_table(tmp_path / f"instances_eval/{name}.parquet", table, INSTANCE_SCORES)
+    paths["graph"].write_text(instances_graph(tmp_path))
+    page = written(paths)
+    assert "<h1>From A to objects</h1>" in page
+    worst = sorted(IDS, key=lambda image_id: 10.0 * ord(image_id) % 97)
+    assert re.findall(r"<code>(\w)</code>", page)[:2] == worst[:2]
+    assert page.count("<img") == 3 * 5, "image, boxes, two sources of which it has pictures, truth"
+    assert re.findall(r"<td>([^<]+)<small>", page) == ["Weak", "Better", "Elsewhere"]
+    ladder = (tmp_path / "out/ladder.csv").read_text().splitlines()
+    assert ladder == ["source,any_map", "weak,50.5", "better,51.5", "far,52.5"]
+    for path in (tmp_path / "instances_eval").glob("*.*"):
+        path.unlink()
+    page = written(paths)
+    assert "nothing is measured" in page
+    assert page.count("<img") == 3 * 4
