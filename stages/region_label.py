@@ -1,9 +1,9 @@
 """Weak instance labels from salient regions and boxes (CGCNet section III.C, eq. 1).
 
 Writes instances.parquet: the boxes of the training images in which something is salient, each with
-its part of the region. metrics.json counts what does not fit: boxes without a region, regions
-without a box, patches that several labels share. A region map that is empty or full tells nothing;
-its image is left out and named in rejected.csv.
+its part of the region. metrics.json counts what does not fit: boxes without a region of their own,
+regions without a box, patches that several labels share. A region map that is empty or full tells
+nothing; its image is left out and named in rejected.csv.
 
 CGCNet: https://arxiv.org/abs/2008.09246.
 """
@@ -13,19 +13,19 @@ import dataclasses
 import io
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from models.cgcnet.region_labels import label_regions
+from models.cgcnet.region_labels import Priors, label_regions
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.data_set import Box, Dataset, ImageFile
+from stages.io.data_set import Box, Dataset
 from stages.io.label_maps import encode_rle
 from stages.io.salient_maps import read_region
 from stages.io.tables import INSTANCES, write_table
@@ -37,17 +37,19 @@ COUNTED = ("boxes_without_region", "regions_without_box", "shared_patches")
 class Params:
     """Numbers of this stage; params.yaml says what each is."""
 
-    priors: bool
+    priors: Priors
+    least_fit: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """All that the labels of an image depend on."""
+    """All that the labels of an image depend on; its pixels do not count."""
 
-    image: ImageFile
+    image_id: str
+    size: tuple[int, int]
     region: Path
     boxes: tuple[Box, ...]
-    priors: bool
+    params: Params
 
 
 def region_label(params: Params, data: Dataset, out: Path) -> None:
@@ -70,7 +72,7 @@ def region_label(params: Params, data: Dataset, out: Path) -> None:
         own = numbered.get(image.image_id, ())
         if region is not None and own:
             boxes = tuple(box for _, box in own)
-            items[image.image_id] = Item(image, region, boxes, params.priors)
+            items[image.image_id] = Item(image.image_id, image.size, region, boxes, params)
             numbers[image.image_id] = [number for number, _ in own]
     stats = dict(zip(items, map_images(_one_image, items, out, stage="region_label"), strict=True))
     rejected = {name: each["fault"] for name, each in stats.items() if each["fault"]}
@@ -105,15 +107,20 @@ def region_label(params: Params, data: Dataset, out: Path) -> None:
 
 
 def _one_image(item: Item) -> Outcome:
-    region = read_region(item.region, item.image.size)
+    region = read_region(item.region, item.size)
     if region.all() or not region.any():
         fault = f"region map all {int(region.all())}: expected both, salient and not"
         return Outcome({}, {"fault": fault, "rows": [], "counts": {}})
-    found = label_regions(region, [box.corners for box in item.boxes], priors=item.priors)
+    found = label_regions(
+        region,
+        [box.corners for box in item.boxes],
+        priors=item.params.priors,
+        least_fit=item.params.least_fit,
+    )
     rows: list[dict[str, Any]] = [
         {
             "index": index,
-            "image_id": item.image.image_id,
+            "image_id": item.image_id,
             "category": box.category,
             **dict(zip(("x0", "y0", "x1", "y1"), box.corners, strict=True)),
             "area": float(mask.sum()),

@@ -5,13 +5,14 @@ words them so that one has to choose; here:
 
 * one region: a closed region of the map that lies whole in a smaller box belongs to that box, and
   no larger one has it, unless that would leave the larger box empty;
-* the largest: of the closed areas that a box holds, it keeps the largest.
+* the largest: of the closed areas that a box holds, it keeps the largest. An object behind a pole
+  is several.
 
 CGCNet: https://arxiv.org/abs/2008.09246.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from models.ops.boxes import BoxTuple, pixel_box, smaller_on_top
 
 Bools = npt.NDArray[np.bool_]
+Priors = Literal["none", "one_region", "both"]
 
 
 class RegionLabels(NamedTuple):
@@ -38,13 +40,17 @@ class RegionLabels(NamedTuple):
     discarded: npt.NDArray[np.int64]
 
 
-def label_regions(region: Bools, boxes: Sequence[BoxTuple], *, priors: bool = True) -> RegionLabels:
+def label_regions(
+    region: Bools, boxes: Sequence[BoxTuple], *, priors: Priors, least_fit: float = 0.0
+) -> RegionLabels:
     """Give each box its part of the salient region.
 
     Args:
         region: bool [H, W].
         boxes: of the image.
-        priors: discard patches; else a label is all that is salient in its box.
+        priors: which of the two; with none a label is all that is salient in its box.
+        least_fit: share of a box that its label must span, from its first to its last row and
+            column, or it is another object's and comes back empty: boxes are tight.
     """
     size = region.shape[0], region.shape[1]
     inside = np.zeros((len(boxes), *size), dtype=bool)
@@ -54,7 +60,7 @@ def label_regions(region: Bools, boxes: Sequence[BoxTuple], *, priors: bool = Tr
     salient = inside & region
     masks = salient.copy()
     closed, count = areas(region)
-    if priors:
+    if priors != "none":
         order = smaller_on_top(boxes)[::-1]  # the smallest first
         for position, small in enumerate(order):
             own = enclosed(closed, inside[small])
@@ -62,7 +68,11 @@ def label_regions(region: Bools, boxes: Sequence[BoxTuple], *, priors: bool = Tr
                 rest = masks[large] & ~own
                 if rest.any():
                     masks[large] = rest
+    if priors == "both":
         masks = np.array([largest(mask) for mask in masks], dtype=bool).reshape(masks.shape)
+    for mask, box in zip(masks, boxes, strict=True):
+        if span(mask) < least_fit * box_area(box, size):
+            mask[:] = False
     touched = np.unique(closed[inside.any(axis=0)]) if len(boxes) else np.zeros(0)
     return RegionLabels(
         masks,
@@ -70,6 +80,18 @@ def label_regions(region: Bools, boxes: Sequence[BoxTuple], *, priors: bool = Tr
         areas(masks.sum(axis=0) > 1)[1],
         (salient & ~masks).sum(axis=(1, 2)),
     )
+
+
+def span(mask: Bools) -> int:
+    """Pixels of the smallest box around a mask; 0 where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(np.ptp(rows) + 1) * int(np.ptp(columns) + 1) if len(rows) else 0
+
+
+def box_area(box: BoxTuple, size: tuple[int, int]) -> int:
+    """Whole pixels that a box touches in an image (H, W)."""
+    x0, y0, x1, y1 = pixel_box(box, size)
+    return (x1 - x0) * (y1 - y0)
 
 
 def areas(mask: Bools) -> tuple[npt.NDArray[np.int32], int]:

@@ -18,19 +18,25 @@ def closed_areas(pixels):
     return found
 
 
-def label_regions(region, boxes, priors):
+def label_regions(region, boxes, priors, least_fit):
     """The labels, as sets of pixels, and both counts; boxes of whole pixels (x0, y0, x1, y1)."""
     height, width = len(region), len(region[0])
     salient = {(y, x) for y in range(height) for x in range(width) if region[y][x]}
     inside = [{(y, x) for y in range(y0, y1) for x in range(x0, x1)} for x0, y0, x1, y1 in boxes]
     labels = [salient & own for own in inside]
-    if priors:
+    if priors != "none":
         by_size = sorted(range(len(boxes)), key=lambda k: (len(inside[k]), -k))
         for rank, small in enumerate(by_size):
             own = set().union(*(area for area in closed_areas(salient) if area <= inside[small]))
             for large in by_size[rank + 1 :]:
                 labels[large] = (labels[large] - own) or labels[large]
+    if priors == "both":
         labels = [max(closed_areas(label), key=len, default=set()) for label in labels]
+    for k, (label, box) in enumerate(zip(labels, inside, strict=True)):
+        rows, columns = [y for y, _ in label], [x for _, x in label]
+        reach = label and (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1)
+        if label and reach < least_fit * len(box):
+            labels[k] = set()
     alone = sum(not any(area & own for own in inside) for area in closed_areas(salient))
     shared = {pixel for label in labels for pixel in label if sum(pixel in o for o in labels) > 1}
     return labels, alone, len(closed_areas(shared))

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.cgcnet.region_labels import Priors
 from stages.engine.errors import InputError
 from stages.engine.files import write_bytes
 from stages.io.data_set import Dataset
@@ -27,9 +28,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     return found
 
 
-def labelled(data: Dataset, *, priors: bool = True) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def labelled(
+    data: Dataset, *, priors: Priors = "both"
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     out = data.folder / "out"
-    region_label(Params(priors=priors), data, out)
+    region_label(Params(priors=priors, least_fit=0.0), data, out)
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text())
     return read_rows(out / "instances.parquet", INSTANCES), metrics
 
@@ -59,7 +62,7 @@ def test_a_box_without_a_region_gets_no_label_and_is_counted(data: Dataset) -> N
     assert rows[1]["area"] == 1
     assert metrics["boxes_without_region"] == 1
     assert metrics["discarded_share"] > 0
-    assert labelled(data, priors=False)[1]["discarded_share"] == 0
+    assert labelled(data, priors="none")[1]["discarded_share"] == 0
 
 
 @pytest.mark.parametrize("value", [0, 1])
