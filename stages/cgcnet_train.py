@@ -1,8 +1,9 @@
 """CGCNet on weak labels, which its own predictions update (CGCNet section III.D, algorithm 1).
 
 It learns first from the labels of region_label. Then, `updates` times: the network predicts the
-mask of every labelled box, a dense CRF refines it, and where the rule allows it takes the label's
-place; from the new labels it learns on, with the backbone as it is. labels.parquet holds the last
+mask of every labelled box, a dense CRF refines it, and a pixel that several labels hold goes to the
+one that it speaks for most; or, as in the paper, it takes the label's place where the rule allows;
+from the new labels it learns on, with the backbone as it is. labels.parquet holds the last
 labels, updates.csv what became of them. A run that is killed goes on after its last epoch, or with
 the images whose labels it had not updated yet.
 
@@ -10,7 +11,6 @@ CGCNet: https://arxiv.org/abs/2008.09246.
 """
 
 import dataclasses
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from models.backbones import freeze_batch_norm
 from models.cam import ClassifierSpec
 from models.cgcnet.network import CGCNet, CGCNetSpec, MaskBranch
-from models.cgcnet.updating import refined_object, update_label
+from models.cgcnet.updating import refined_object, settled, update_label
 from models.detection import Batch, DetectorSizes, as_batch
 from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.instance_views import instance_view
@@ -62,6 +62,7 @@ class Params(Schedule, DetectorSizes, MaskBranch, Kernels):
     update_epochs: Annotated[int, Field(gt=0)]
     update_rate: Annotated[float, Field(gt=0)]
     update_threshold: float
+    update_where: Literal["contested", "anywhere"]
     update_weight: float
     crop: Annotated[int, Field(ge=32)]
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
@@ -89,6 +90,7 @@ class Item:
     labels: tuple[Label, ...]
     kernels: Kernels
     threshold: float
+    contested: bool
 
 
 def cgcnet_train(params: Params, data: Dataset, labels: Path, classifier: Path, out: Path) -> None:
@@ -151,7 +153,14 @@ def cgcnet_train(params: Params, data: Dataset, labels: Path, classifier: Path, 
             metrics |= {"updated": updates[-1]["updated"], "kept": updates[-1]["kept"]}
         write_json(out / "metrics.json", metrics)
         save_network(out / "weights.pt", network, spec)
-    shutil.rmtree(rounds, ignore_errors=True)
+    _forget(rounds)
+
+
+def _forget(folder: Path) -> None:
+    for path in folder.glob("*"):
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()
 
 
 def build_network(
@@ -255,6 +264,7 @@ def _updated(
             tuple(_label(row) for row in objects[image.image_id]),
             _part(Kernels, params),
             params.update_threshold,
+            params.update_where == "contested",
         )
         for image in images
     }
@@ -286,20 +296,31 @@ def _next_labels(item: Item) -> Outcome:
     network = _network(item.weights, item.beside)
     boxes = torch.tensor([label.box for label in item.labels], dtype=torch.float32)
     view = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
-    rows = []
-    for label, predicted in zip(item.labels, network.masks_of(view, boxes).numpy(), strict=True):
-        refined = refined_object(predicted, picture, label.box, item.kernels)
-        current = decode_rle(label.mask, *item.image.size)
-        update = update_label(current, predicted, refined, item.threshold)
-        rows.append(
-            {
-                "mask": encode_rle(update.label),
-                "area": float(update.label.sum()),
-                "is_updated": update.is_updated,
-                "before": update.before,
-                "after": update.after,
-            }
-        )
+    current = np.stack([decode_rle(label.mask, *item.image.size) for label in item.labels])
+    predicted = network.masks_of(view, boxes).numpy()
+    refined = np.stack(
+        [
+            refined_object(one, picture, label.box, item.kernels)
+            for label, one in zip(item.labels, predicted, strict=True)
+        ]
+    )
+    updates = [
+        update_label(*maps, item.threshold)
+        for maps in zip(current, predicted, refined, strict=True)
+    ]
+    following = [update.label for update in updates]
+    if item.contested:
+        following = list(settled(current, refined))
+    rows = [
+        {
+            "mask": encode_rle(mask),
+            "area": float(mask.sum()),
+            "is_updated": not np.array_equal(mask, before),
+            "before": update.before,
+            "after": update.after,
+        }
+        for mask, before, update in zip(following, current, updates, strict=True)
+    ]
     return Outcome({}, {"labels": rows})
 
 

@@ -191,7 +191,8 @@ def _write_instances_page(
             row["image_id"]: row["iou"]
             for row in read_rows(source.measures.with_suffix(".parquet"), INSTANCE_SCORES)
         }
-        for source, _ in measured
+        for source in line.shown_instances
+        if source.measures.is_file()
     }
     worst = scores.get(final.name, {})
     chosen = gallery_images(worst, list(images), params.worst, params.spread)

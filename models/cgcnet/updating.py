@@ -85,6 +85,29 @@ def update_label(
     return Update(following, True, before, after)
 
 
+def settled(
+    labels: npt.NDArray[np.bool_], refined: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
+    """Each pixel that several labels hold goes to the one of them whose R_f is largest there.
+
+    What is salient and in one label alone is that object's for sure. A label that this would leave
+    empty stays as it is.
+
+    # differs from the paper, where a label is replaced as a whole, its outline too.
+
+    Args:
+        labels: bool [N, H, W], the current ones of an image.
+        refined: R_f of each, [N, H, W].
+
+    Returns:
+        bool [N, H, W].
+    """
+    best = np.where(labels, refined, -1).argmax(axis=0)
+    chosen = labels & (best == np.arange(len(labels))[:, None, None])
+    empty = ~chosen.any(axis=(1, 2), keepdims=True)
+    return np.asarray(np.where(empty, labels, chosen))
+
+
 def refined_object(
     predicted: Floats, image: npt.NDArray[np.uint8], box: BoxTuple, kernels: Kernels
 ) -> Floats:

@@ -19,7 +19,8 @@ from tests.stages.drawn_objects import write_objects
 SECTION: dict[str, Any] = {
     "seed": 0, "refining": "gfr", "mask_stride": 8, "mask_channels": 4, "mask_rois": 3,
     "rival_overlap": 0.5, "rival_score": 0.5, "updates": 1, "update_epochs": 1, "update_rate": 0.3,
-    "update_threshold": 9.0, "update_weight": 0.0, "iterations": 2, "gaussian_xy": 1.0,
+    "update_threshold": 9.0, "update_where": "anywhere", "update_weight": 0.0,
+    "iterations": 2, "gaussian_xy": 1.0,
     "gaussian_compat": 3.0, "bilateral_xy": 70.0, "bilateral_rgb": 13.0, "bilateral_compat": 4.0,
     "pyramid": 8, "hidden": 8, "anchor": 16, "proposals": 20, "sampled": 8, "detections": 5,
     "overlap": 0.5, "epochs": 1, "min_steps": 0, "batch": 2, "crop": 48, "scales": [0.8, 1.2],
@@ -79,7 +80,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
 def test_what_becomes_of_the_labels_is_counted_and_the_backbone_stays_as_it_is(
     paths: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.cgcnet_train.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("stages.cgcnet_train._forget", lambda _: None)
     metrics = trained(paths, refining="lfr")
     updates = pd.read_csv(paths["out"] / "updates.csv")
     assert updates["epoch"].tolist() == [1]
@@ -112,6 +113,9 @@ def test_only_the_rule_changes_a_label(
     assert masks(paths["out"] / "labels.parquet") == before
     assert trained(paths, update_threshold=99.0)["updated"] == 4
     assert len({*masks(paths["out"] / "labels.parquet")}) == 1
+    # no pixel is in two labels here
+    assert trained(paths, update_threshold=99.0, update_where="contested")["updated"] == 0
+    assert masks(paths["out"] / "labels.parquet") == before
 
 
 def test_no_label_is_an_error(paths: dict[str, Any]) -> None:

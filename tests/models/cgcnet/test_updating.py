@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.cgcnet.updating import SIGMA, divergence, refined_object, update_label, update_loss
+from models.cgcnet.updating import (
+    SIGMA,
+    divergence,
+    refined_object,
+    settled,
+    update_label,
+    update_loss,
+)
 from models.ops.crf import Kernels
 from tests.reference import cgcnet as reference
 
@@ -81,3 +88,20 @@ def test_the_crf_of_an_object_follows_the_edge_and_leaves_what_is_far_away():
     before, after = (((one[:, :50] > 0.5) ^ truth).sum() for one in (predicted, refined))
     assert after < before / 2
     assert (refined[:, 55:] == predicted[:, 55:]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pixel_of_several_labels_goes_to_the_one_it_speaks_for_most(seed):
+    generator = np.random.default_rng(seed)
+    labels = generator.random((3, 4, 5)) < 0.6
+    refined = generator.random((3, 4, 5)).astype(np.float32)
+    found = settled(labels, refined)
+    for k in range(3):
+        for y in range(4):
+            for x in range(5):
+                holders = [other for other in range(3) if labels[other, y, x]]
+                best = max(holders, key=lambda other: refined[other, y, x], default=None)
+                assert found[k, y, x] == (k == best)
+    same = np.ones((2, 3, 3), bool)
+    spoken = np.stack([np.full((3, 3), 0.9), np.full((3, 3), 0.1)]).astype(np.float32)
+    assert settled(same, spoken).all(), "none is left empty"
