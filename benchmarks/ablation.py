@@ -47,13 +47,14 @@ def rewired(graph: str, seeds: Mapping[str, str]) -> str:
     """The text of dvc.yaml with other folders of seeds for some stages.
 
     Raises:
-        ValueError: a stage that is not there or takes no seeds.
+        ValueError: a stage that is not there or takes no seeds from a variable.
     """
     for stage, folder in seeds.items():
         block = re.search(rf"^  {stage}:\n(?:(?:    .*)?\n)+", graph, re.MULTILINE)
-        if block is None or "${seeds}" not in block[0]:
-            raise ValueError(f"dvc.yaml: {stage} takes no ${{seeds}}")
-        graph = graph.replace(block[0], block[0].replace("${seeds}", folder))
+        taken = re.search(r"--seeds (\$\{\w+\})", block[0]) if block else None
+        if block is None or taken is None:
+            raise ValueError(f"dvc.yaml: {stage} takes no seeds from a variable")
+        graph = graph.replace(block[0], block[0].replace(taken[1], folder))
     return graph
 
 

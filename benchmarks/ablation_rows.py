@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 CAM, WALK, A2GNN = "seeds_fuse/cam", "walk_label/maps", "a2gnn_label/maps"
+AVERAGE = "maps_average/maps"
 M_F = "data/seeds_fuse/fused"
 
 
@@ -46,6 +47,8 @@ _NO_REG = "a2gnn_label.regularizer=0"
 _NO_POINTS = "a2gnn_label.multi_point=0"
 _UNCHECKED = "a2gnn_label.consistency=false"
 _NO_AR = "affinity_train.regularizer=0"
+_TAGS = "seeds_fuse.labels=[tag]"
+_SEAM = "classifier_train.method=seam"
 
 ROWS = (
     Row("4a", "baseline: CAM, background outside the boxes", 62.3, source=CAM),
@@ -78,6 +81,13 @@ ROWS = (
     Row("4e", "L_Ac + L_Ar, affinity CNN from M_g", 78.8),
     Row("6.3", "A2GNN from M_F", 73.2, seeds={"a2gnn_label": M_F}),
     Row("6.3", "A2GNN from M_g", 78.8),
+    Row("6", "tags: CAM", source=CAM, numbers=(_TAGS,)),
+    Row("6", "tags: walk", source=WALK, numbers=(_TAGS,)),
+    Row("6", "tags: walk from SEAM", 63.6, (_TAGS, _SEAM), WALK),
+    Row("6", "tags: A2GNN and walk", 65.3, (_TAGS,), AVERAGE),
+    Row("6", "tags: A2GNN and walk from SEAM", 65.3, (_TAGS, _SEAM), AVERAGE),
+    Row("6", "points: A2GNN", numbers=("seeds_fuse.labels=[point]",), source=AVERAGE),
+    Row("6", "scribbles: A2GNN", numbers=("seeds_fuse.labels=[scribble]",), source=AVERAGE),
     Row("6", "boxes: GrabCut alone", source="grabcut_seeds/labels"),
     Row("6", "boxes: A2GNN", 78.8),
     Row("ours", "window: square", numbers=("affinity_train.window=square",)),

@@ -17,6 +17,7 @@ from stages.io.data_set import Dataset
 from stages.labels_eval import labels_eval
 from stages.maps_average import maps_average
 from stages.seeds_fuse import seeds_fuse
+from stages.walk_label import walk_label
 
 
 class Line:
@@ -25,7 +26,9 @@ class Line:
     def __init__(self, clone: Path) -> None:
         self.made = clone / "data"
         self.sections = read_params_file(clone / "params.yaml")
-        self.data = Dataset(self.made / "dataset", clone / self.sections["dataset"]["root"])
+        kinds = tuple(self.sections["seeds_fuse"]["labels"])
+        root = clone / self.sections["dataset"]["root"]
+        self.data = Dataset(self.made / "dataset", root, kinds)
 
     def params(self, stage: Callable[..., None], **changes: object) -> Any:
         """The section of a stage with changes."""
@@ -45,12 +48,21 @@ class Line:
         seeds_fuse(fuse, data, cams, masks / "seeds", out / "seeds")
         seeds = out / "seeds/confident"
         affinity = out / "affinity"
-        affinity_train(self.params(affinity_train), data, seeds, classifier, affinity)
+        pairs = out / "seeds/pairs"
+        affinity_train(self.params(affinity_train), data, pairs, classifier, affinity)
         graph_build(self.params(graph_build), data, affinity / "weights.pt", out)
         a2gnn_label(self.params(a2gnn_label), data, out / "graphs", seeds, out / "a2gnn")
-        average = self.params(maps_average)
-        trust = out / "seeds/trust.parquet"
-        maps_average(average, data, out / "a2gnn/maps", masks / "maps", trust, out / "average")
+        walk, fused = out / "walk/maps", out / "seeds/fused"
+        walk_label(self.params(walk_label), data, out / "graphs", fused, cams, walk.parent)
+        maps_average(
+            self.params(maps_average),
+            data,
+            out / "a2gnn/maps",
+            masks / "maps",
+            walk,
+            out / "seeds/trust.parquet",
+            out / "average",
+        )
 
     def measure(self, data: Dataset, source: Path, out: Path, **changes: object) -> float:
         """The mIoU of the labels that the CRF makes of scores or labels, in percent.
