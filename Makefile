@@ -11,7 +11,7 @@ demo: venv
 	@./seedmask run --local $(DEMO)
 
 test: lint
-	@OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -q
+	@OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 3 -q
 
 # Hours: 3 seeds of all rows; goes on where it was stopped. See benchmarks/ablation.py.
 ablation: venv
