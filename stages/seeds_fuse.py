@@ -13,10 +13,10 @@ activated pixels of each class, or what two CRFs leave no doubt of, models/ops/c
                 fused                   confident               pairs
     mask        the mask                the mask                the mask
     scribble    strokes over M'_I       the strokes alone       as fused
-    point       points over M'_I        points alone            M'_I
+    point       points over M'_I        as fused                M'_I
     tag         M'_I                    as fused                as fused
-Strokes and points take the superpixels that they lie in. Points need name no background: where they
-mark nothing, background is that of M'_I.
+Strokes and points take the superpixels that they lie in. Points name no background in the paper,
+so what they leave unknown is M'_I, that of strokes stays unknown.
 Besides, trust.parquet, how far the activations of each class may speak, in all and in each image
 (models/a2gnn/trust.py). Where they may not, they neither make nor confirm a seed, and what the
 boxes tell stands alone.
@@ -267,8 +267,7 @@ def _other_seeds(
     merged = merged_seeds(marked, activated)
     if item.known.kind == "scribble":
         return {"fused": merged, "confident": marked, "pairs": merged}
-    ground = np.where(activated == 0, np.uint8(0), UNKNOWN)
-    return {"fused": merged, "confident": merged_seeds(marked, ground), "pairs": activated}
+    return {"fused": merged, "confident": merged, "pairs": activated}
 
 
 def _activated(
