@@ -11,7 +11,7 @@ CGCNet: https://arxiv.org/abs/2008.09246.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -28,12 +28,11 @@ from models.backbones import freeze_batch_norm
 from models.cam import ClassifierSpec
 from models.cgcnet.network import CGCNet, CGCNetSpec, MaskBranch
 from models.cgcnet.updating import refined_object, settled, update_label
-from models.detection import Batch, DetectorSizes, as_batch
-from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
-from models.instance_views import instance_view
-from models.ops.augment import Jitter
+from models.detection import Batch
+from models.fit import build_optimizer, parameter_groups, steps_per_epoch
 from models.ops.crf import Kernels
 from stages.engine.command import run
+from stages.engine.detectors import DetectorTraining, new_detector, view_batches
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
@@ -41,7 +40,6 @@ from stages.engine.parallel import map_images
 from stages.engine.training import (
     Checkpoint,
     Curve,
-    Precision,
     TrainingImages,
     set_training_threads,
     train,
@@ -55,7 +53,7 @@ from stages.io.tables import INSTANCES, write_table
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params(Schedule, DetectorSizes, MaskBranch, Kernels):
+class Params(DetectorTraining, MaskBranch, Kernels):
     """Numbers of this stage; params.yaml says what each is."""
 
     updates: Annotated[int, Field(ge=0)]
@@ -64,12 +62,6 @@ class Params(Schedule, DetectorSizes, MaskBranch, Kernels):
     update_threshold: float
     update_where: Literal["contested", "anywhere"]
     update_weight: float
-    crop: Annotated[int, Field(ge=32)]
-    scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    jitter: Jitter
-    optimizer: Literal["sgd", "adamw"]
-    freeze_batch_norm: bool
-    precision: Precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +109,8 @@ def cgcnet_train(params: Params, data: Dataset, labels: Path, classifier: Path, 
     for image in images:  # a bad mask stops the run now, not in an hour
         read_targets(objects[image.image_id], image, any_class=True, where=labels)
     trained = read_spec(classifier, ClassifierSpec)
-    spec = CGCNetSpec(
-        trained.backbone, trained.width, _part(DetectorSizes, params), _part(MaskBranch, params)
-    )
-    network = build_network(params, spec, classifier, trained)
+    spec = CGCNetSpec(trained.backbone, trained.width, params.sizes, _part(MaskBranch, params))
+    network = new_detector(params, spec, classifier, trained)
     pictures = TrainingImages(images)
     inputs = (data.table("images"), labels, classifier)
     curve: Curve = []
@@ -163,26 +153,6 @@ def _forget(folder: Path) -> None:
         folder.rmdir()
 
 
-def build_network(
-    params: Params, spec: CGCNetSpec, classifier: Path, trained: ClassifierSpec
-) -> CGCNet:
-    """New heads on the classifier's backbone.
-
-    Raises:
-        InputError: the classifier's weights do not fit, or its backbone has no pyramid.
-    """
-    torch.manual_seed(params.seed)
-    backbone = read_network(classifier, trained).backbone
-    try:
-        network = spec.build()
-    except ValueError as error:
-        raise InputError(f"{classifier}: {error}") from error
-    network.levels.pyramid.backbone.load_state_dict(backbone.state_dict(), strict=True)
-    if params.freeze_batch_norm:
-        freeze_batch_norm(network.levels.pyramid.backbone)
-    return network
-
-
 def _train(
     params: Params,
     network: CGCNet,
@@ -206,7 +176,7 @@ def _train(
     return train(
         network,
         build_optimizer(params.optimizer, groups, momentum=params.momentum),
-        partial(batches, params, *lessons),
+        partial(view_batches, params, *lessons, any_class=True),
         partial(loss, params.update_weight),
         epochs=params.update_epochs if turn else params.passes(count),
         steps=steps_per_epoch(count, params.batch),
@@ -215,31 +185,6 @@ def _train(
         checkpoint=checkpoint,
         is_last=turn == params.updates,
     )
-
-
-def batches(
-    params: Params,
-    pictures: TrainingImages,
-    objects: Mapping[str, Sequence[Row]],
-    where: Path,
-    generator: torch.Generator,
-) -> Iterator[Batch]:
-    """One epoch of random views."""
-    for indices in shuffled(len(pictures), params.batch, generator):
-        views = []
-        for index in indices:
-            image = pictures.files[index]
-            rows = objects[image.image_id]
-            view = instance_view(
-                pictures[index],
-                read_targets(rows, image, any_class=True, where=where),
-                crop=params.crop,
-                factors=params.scales,
-                jitter=params.jitter,
-                generator=generator,
-            )
-            views.append(view)
-        yield as_batch(*zip(*views, strict=True))
 
 
 def loss(update_weight: float, network: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -6,59 +6,38 @@ that on the validation images.
 Mask R-CNN: https://arxiv.org/abs/1703.06870.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
-import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from models.backbones import freeze_batch_norm
 from models.cam import ClassifierSpec
-from models.detection import Batch, DetectorSizes, as_batch
-from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, steps_per_epoch
-from models.instance_views import instance_view
-from models.maskrcnn import MaskRCNN, MaskRCNNSpec
-from models.ops.augment import Jitter
+from models.detection import Batch
+from models.fit import build_optimizer, parameter_groups, steps_per_epoch
+from models.maskrcnn import MaskRCNNSpec
 from stages.engine.command import run
-from stages.engine.errors import InputError
+from stages.engine.detectors import DetectorTraining, new_detector, view_batches
 from stages.engine.files import write_json
 from stages.engine.progress import counted
 from stages.engine.training import (
     Checkpoint,
-    Precision,
     TrainingImages,
     set_training_threads,
     train,
     write_curve,
 )
 from stages.io.data_set import Dataset
-from stages.io.networks import read_network, read_spec, save_network
-from stages.io.objects import Row, objects_by_image, read_targets
+from stages.io.networks import read_spec, save_network
+from stages.io.objects import objects_by_image, read_targets
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params(Schedule, DetectorSizes):
+class Params(DetectorTraining):
     """Numbers of this stage; params.yaml says what each is."""
 
     any_class: bool
-    crop: Annotated[int, Field(ge=32)]
-    scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    jitter: Jitter
-    optimizer: Literal["sgd", "adamw"]
-    freeze_batch_norm: bool
-    precision: Precision
-
-    @property
-    def sizes(self) -> DetectorSizes:
-        """Of the network's parts."""
-        return DetectorSizes(
-            self.pyramid, self.hidden, self.anchor, self.proposals, self.sampled,
-            self.detections, self.overlap,
-        )  # fmt: skip
 
 
 def maskrcnn_train(
@@ -100,7 +79,7 @@ def maskrcnn_train(
     pictures = TrainingImages(images)
     for image in counted(images, "maskrcnn_train", "masks read"):  # a bad one stops the run now
         read_targets(objects[image.image_id], image, any_class=params.any_class, where=instances)
-    network = build_network(params, spec, classifier, trained)
+    network = new_detector(params, spec, classifier, trained)
     groups = parameter_groups(
         network.levels.pyramid.backbone,
         [network],
@@ -114,7 +93,7 @@ def maskrcnn_train(
         curve = train(
             network,
             optimizer,
-            partial(batches, params, pictures, objects, instances),
+            partial(view_batches, params, pictures, objects, instances, any_class=params.any_class),
             loss,
             epochs=params.passes(len(images)),
             steps=steps_per_epoch(len(images), params.batch),
@@ -125,51 +104,6 @@ def maskrcnn_train(
         write_curve(out / "curve.csv", curve)
         write_json(out / "metrics.json", counts | {"loss": round(curve[-1]["loss"], 4)})
         save_network(out / "weights.pt", network, spec)
-
-
-def build_network(
-    params: Params, spec: MaskRCNNSpec, classifier: Path, trained: ClassifierSpec
-) -> MaskRCNN:
-    """New heads on the classifier's backbone.
-
-    Raises:
-        InputError: the classifier's weights do not fit, or its backbone has no pyramid.
-    """
-    torch.manual_seed(params.seed)
-    backbone = read_network(classifier, trained).backbone
-    try:
-        network = spec.build()
-    except ValueError as error:
-        raise InputError(f"{classifier}: {error}") from error
-    network.levels.pyramid.backbone.load_state_dict(backbone.state_dict(), strict=True)
-    if params.freeze_batch_norm:
-        freeze_batch_norm(network.levels.pyramid.backbone)
-    return network
-
-
-def batches(
-    params: Params,
-    pictures: TrainingImages,
-    objects: Mapping[str, Sequence[Row]],
-    where: Path,
-    generator: torch.Generator,
-) -> Iterator[Batch]:
-    """One epoch of random views."""
-    for indices in shuffled(len(pictures), params.batch, generator):
-        views = []
-        for index in indices:
-            image = pictures.files[index]
-            rows = objects[image.image_id]
-            view = instance_view(
-                pictures[index],
-                read_targets(rows, image, any_class=params.any_class, where=where),
-                crop=params.crop,
-                factors=params.scales,
-                jitter=params.jitter,
-                generator=generator,
-            )
-            views.append(view)
-        yield as_batch(*zip(*views, strict=True))
 
 
 def loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:

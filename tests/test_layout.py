@@ -240,7 +240,7 @@ def test_params_is_committed_as_the_embedded_default() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if hashes.returncode:
-        pytest.skip("not a git checkout")
+        pytest.skip("what is committed is asked of git, and this copy has no .git")
     assert len(set(hashes.stdout.split())) == 1
 
 

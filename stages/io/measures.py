@@ -52,7 +52,7 @@ INSTANCE_MEASURES: Mapping[str, tuple[str, str]] = {
     **_at("image_", "AP by image", "the mean over images of each one's own average precision, as "
           "S4Net's public code counts it: images with few objects weigh as much as full ones"),
     **_at("found", "found", "the mean over images of the share of objects that some mask overlaps "
-          "enough (CGCNet, eq. 10): wrong masks cost nothing"),
+          "enough: wrong masks cost nothing"),
     "box_iou": ("box IoU", "the mean IoU of true masks with the masks of their own boxes, one that "
                 "is missing counting 0; neither scores nor missed objects play a part"),
     **{

@@ -64,7 +64,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount")
+        pytest.skip("a small disk wants a tmpfs mounted, which this user may not")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
