@@ -2,35 +2,44 @@
 
     ./python -m benchmarks.parts FOLDER --labels GrabCut=data/grabcut_seeds/labels ...
         [--classes background cat ...] [--part tuning|rest|all]
+    ./python -m benchmarks.parts FOLDER --instances updated=data/cgcnet_train/labels.parquet ...
+        [--objects salient] [--split val] [--part tuning|rest|all]
 
 Numbers were chosen on the images whose id's SHA-256 is divisible by three (`tuning`); the figures
 that count are those of the others (`rest`). For each source: mIoU of all classes and of `--classes`
 from one confusion matrix; box IoU, that is the mean IoU of every true object with the mask that the
 source gives its box (stages/instances_split.py), by COCO's sizes and for boxes below 2 % of their
 image, of which it counts those without any pixel. Brackets: 95 % of 2,000 bootstrap samples of
-images; the gain over the first source is resampled in pairs.
+images; the gain over the first source is resampled in pairs. Tables of instances are measured as
+`instances_eval` does.
 """
 
 import argparse
 import hashlib
+import json
+import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from pycocotools import mask as coco_mask
 
 from models.a2gnn.instances import split_instances
 from models.metrics import ConfusionMatrix
 from stages.engine.command import read_params_file
-from stages.instances_eval import SIZES, TINY
-from stages.io.data_set import Dataset
+from stages.instances_eval import SIZES, TINY, instances_eval
+from stages.instances_eval import Params as EvalParams
+from stages.io.data_set import Dataset, Split
 from stages.io.label_maps import read_label_map
 from stages.io.measures import labels_of, read_truth
-from stages.io.tables import INSTANCES, read_rows
+from stages.io.tables import INSTANCES, read_rows, write_table
 
 Counts = npt.NDArray[np.int64]
 SAMPLES = 2000
+SHOWN = ("map", "any_map", "any_ap50", "any_ap70", "image_ap", "found", "box_iou", "instances")
 
 
 def is_tuning(image_id: str) -> bool:
@@ -91,6 +100,20 @@ def box_overlaps(data: Dataset, ids: set[str], labels: Path) -> dict[str, list[t
     return groups
 
 
+def instance_numbers(
+    data: Dataset, ids: list[str], split: Split, instances: Path, objects: Literal["all", "salient"]
+) -> dict[str, float]:
+    """The numbers of `instances_eval` on these images alone."""
+    truth = data.folder / "ground_truth/instances.parquet"
+    rows = [row for row in read_rows(truth, INSTANCES) if row["image_id"] in set(ids)]
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "truth.parquet"
+        write_table(own, pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES)
+        instances_eval(EvalParams(), data, split, own, instances, Path(folder), "part", objects)
+        found: dict[str, float] = json.loads((Path(folder) / "part.json").read_bytes())
+    return found
+
+
 def _interval(values: list[float]) -> str:
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return f"[{low:.1f}, {high:.1f}]"
@@ -100,7 +123,10 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="a clone in which the line has run")
-    parser.add_argument("--labels", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--labels", nargs="+", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--instances", nargs="+", default=[], metavar="NAME=TABLE")
+    parser.add_argument("--objects", choices=["all", "salient"], default="all")
+    parser.add_argument("--split", choices=["train", "val"], default="train")
     parser.add_argument("--classes", nargs="*", default=[], help="names of classes, besides all")
     parser.add_argument("--part", choices=["tuning", "rest", "all"], default="rest")
     arguments = parser.parse_args()
@@ -109,7 +135,7 @@ def main() -> None:
     names = data.class_names()
     ids = [
         image.image_id
-        for image in data.images("train")
+        for image in data.images(arguments.split)
         if arguments.part == "all" or is_tuning(image.image_id) == (arguments.part == "tuning")
     ]
     groups = {"all classes": list(names)}
@@ -146,6 +172,13 @@ def main() -> None:
             gain = _interval([value - other for value, other in zip(values, base, strict=True)])
             empty = f"{len(overlaps['emptied'])} of {len(overlaps['tiny'])} tiny boxes empty"
             print(f"{name}: box IoU {', '.join(means)} {_interval(values)}, gain {gain}; {empty}")
+    for source in arguments.instances:
+        name, table = source.split("=", 1)
+        numbers = instance_numbers(
+            data, ids, arguments.split, arguments.folder / table, arguments.objects
+        )
+        told = [f"{key} {numbers[key]}" for key in SHOWN if numbers[key] is not None]
+        print(f"{name}: {', '.join(told)}", flush=True)
 
 
 if __name__ == "__main__":
