@@ -4,7 +4,8 @@ One CRF over the image has one scale: kernels that clean up an object of 300 pix
 20. Here the range of the bilateral kernel is bounded by the size of the box, small boxes are
 refined on an enlarged crop, and a pixel belongs to the smallest box that holds it. A box is tight:
 its object reaches all four sides. Where the CRF wears an object away from them (the legs of a
-chair, a tail), its word on that box does not count.
+chair, a tail), or gives most of it to something else (a cat in the arms of a person), its word on
+that box does not count.
 """
 
 import math
@@ -31,6 +32,7 @@ class BoxKernels(Kernels):
     box_share: Annotated[float, Gt(0)]
     least_side: Annotated[int, Ge(0)]
     least_reach: Annotated[float, Ge(0), Le(1)]
+    least_kept: Annotated[float, Ge(0), Le(1)]
 
 
 def crf_in_boxes(
@@ -44,7 +46,8 @@ def crf_in_boxes(
     """The row that wins each pixel of the boxes.
 
     Within a box that is the row of the CRF, or of the probabilities themselves where the CRF leaves
-    of the reach of the box's own row (`models.ops.boxes.reach`) less than `least_reach`.
+    of the pixels of the box's own row less than `least_kept`, or of their reach
+    (`models.ops.boxes.reach`) less than `least_reach`.
 
     Args:
         probabilities: [C, H, W].
@@ -75,9 +78,18 @@ def crf_in_boxes(
         top, left = y0 - down.start, x0 - across.start
         after = won[top : top + y1 - y0, left : left + x1 - x0]
         start = before[y0:y1, x0:x1]
-        is_worn = reach(after == own[index]) < kernels.least_reach * reach(start == own[index])
+        is_worn = _is_worn(start == own[index], after == own[index], kernels)
         winner[y0:y1, x0:x1] = start if is_worn else after
     return winner
+
+
+def _is_worn(
+    before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], kernels: BoxKernels
+) -> bool:
+    """Whether too little is left of the object of a box; masks [h, w] over its pixels."""
+    is_short = reach(after) < kernels.least_reach * reach(before)
+    is_taken = (before & after).sum() < kernels.least_kept * before.sum()
+    return bool(is_short or is_taken)
 
 
 def _around(first: int, end: int, length: int) -> slice:

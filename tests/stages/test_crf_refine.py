@@ -42,6 +42,7 @@ def params(**changes: object) -> Params:
         "box_share": 0.25,
         "least_side": 0,
         "least_reach": 0.0,
+        "least_kept": 0.0,
         "label_confidence": 0.7,
         "inside_boxes": True,
         "box_margin": 0.0,

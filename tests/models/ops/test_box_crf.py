@@ -5,11 +5,11 @@ import pytest
 
 from models.ops import box_crf
 from models.ops.box_crf import SURROUNDINGS, BoxKernels, crf_in_boxes
-from models.ops.boxes import inside_own_boxes
+from models.ops.boxes import inside_own_boxes, reach
 from models.ops.crf import dense_crf, label_probabilities
 from tests.reference.box_crf import crf_in_boxes as one_pixel_at_a_time
 
-KERNELS = BoxKernels(5, 3, 3, 50, 5, 10, box_share=100, least_side=0, least_reach=0)
+KERNELS = BoxKernels(5, 3, 3, 50, 5, 10, box_share=100, least_side=0, least_reach=0, least_kept=0)
 
 
 def photograph(generator, size):
@@ -56,7 +56,9 @@ def test_a_small_object_gains_where_a_crf_of_the_image_wears_it_away():
     boxes = [(36, 26, 45, 35)]
     allowed = inside_own_boxes(boxes, [1], [0, 1], (60, 80))
     start = label_probabilities(labels.astype(np.uint8), [0, 1], 0.7)
-    kernels = BoxKernels(10, 3, 3, 50, 5, 10, box_share=1, least_side=64, least_reach=0)
+    kernels = BoxKernels(
+        10, 3, 3, 50, 5, 10, box_share=1, least_side=64, least_reach=0, least_kept=0
+    )
     whole = np.where(allowed, dense_crf(start, image, kernels), -1).argmax(axis=0) > 0
     found = crf_in_boxes(start, allowed, image, boxes, [1], kernels) > 0
     assert overlap(whole, true) < 0.6 < overlap(labels, true) < 0.8 < overlap(found, true)
@@ -129,10 +131,42 @@ def test_an_object_that_the_crf_wears_away_from_its_box_stays_as_it_was(least_re
         np.testing.assert_array_equal(found, true)
 
 
+@pytest.mark.parametrize(("least_kept", "is_kept"), [(0, False), (0.1, False), (0.3, True)])
+def test_an_object_that_the_crf_gives_to_another_class_stays_as_it_was(
+    monkeypatch, least_kept, is_kept
+):
+    def leave_the_outline(probabilities, image, kernels):
+        """A fifth of the object, on all four sides of its box; the other class has the rest."""
+        refined = np.zeros_like(probabilities)
+        refined[2] = 1
+        refined[1:, 20:60, 20:60] = np.array([1, 0])[:, None, None]
+        refined[1:, 22:58, 22:58] = np.array([0, 1])[:, None, None]
+        return refined
+
+    monkeypatch.setattr(box_crf, "dense_crf", leave_the_outline)
+    boxes = [(20, 20, 60, 60), (0, 0, 80, 80)]
+    allowed = inside_own_boxes(boxes, [1, 2], [0, 1, 2], (80, 80))
+    start = np.full((3, 80, 80), 0.1, np.float32)
+    start[2] = 0.5
+    start[1, 20:60, 20:60] = 0.8
+    image = np.zeros((80, 80, 3), np.uint8)
+    kernels = replace(KERNELS, least_reach=0.95, least_kept=least_kept)
+    found = crf_in_boxes(start, allowed, image, boxes, [1, 2], kernels)[20:60, 20:60] == 1
+    assert reach(found) == 1
+    assert found.mean() == (1 if is_kept else pytest.approx(1 - 0.9**2))
+
+
 def test_the_crf_decides_boxes_whose_class_the_source_does_not_show():
     image, _, start, boxes, allowed = box_with_a_thin_leg()
     with_own, without = (
-        crf_in_boxes(start, allowed, image, boxes, [own], replace(KERNELS, least_reach=reach))
-        for own, reach in ((-1, 1.0), (1, 0.0))
+        crf_in_boxes(
+            start,
+            allowed,
+            image,
+            boxes,
+            [own],
+            replace(KERNELS, least_reach=least, least_kept=least),
+        )
+        for own, least in ((-1, 1.0), (1, 0.0))
     )
     np.testing.assert_array_equal(with_own, without)
