@@ -37,10 +37,16 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
-from stages.io.box_masks import BoxMask, fills_its_box, read_box_masks
+from stages.io.box_masks import (
+    BoxMask,
+    fills_its_box,
+    instance_rows,
+    mask_columns,
+    read_box_masks,
+)
 from stages.io.crowds import crowd_region
 from stages.io.data_set import Crowd, Dataset, ImageFile
-from stages.io.label_maps import UNKNOWN, encode_label_map, encode_rle
+from stages.io.label_maps import UNKNOWN, encode_label_map
 from stages.io.networks import read_network, read_spec
 from stages.io.photographs import RGB
 from stages.io.score_maps import ScoreMap, encode_score_map
@@ -106,27 +112,11 @@ def boxmask_infer(params: Params, data: Dataset, cuts: Path, networks: Path, out
     rows = [
         row
         for name, each in zip(items, stats, strict=True)
-        for row in _rows(name, boxes.get(name, ()), each["masks"])
+        for row in instance_rows(name, boxes.get(name, ()), each["masks"])
     ]
     table = pd.DataFrame(rows, columns=INSTANCES.names)
     write_table(out / "instances.parquet", table, INSTANCES)
     write_json(out / "metrics.json", _metrics(stats, table))
-
-
-def _rows(
-    image_id: str, boxes: Sequence[tuple[int, BoxMask]], masks: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "image_id": image_id,
-            "instance_id": number,
-            "category": box.category,
-            **dict(zip(("x0", "y0", "x1", "y1"), box.corners, strict=True)),
-            "is_crowd": False,
-            **mask,
-        }
-        for (number, box), mask in zip(boxes, masks, strict=True)
-    ]
 
 
 def _metrics(stats: Sequence[Mapping[str, Any]], table: pd.DataFrame) -> dict[str, Any]:
@@ -191,8 +181,7 @@ def _mask(opinion: Opinion, size: tuple[int, int]) -> dict[str, Any]:
     """What the table says of a box."""
     mask = np.zeros(size, dtype=bool)
     mask[opinion.window.box_in_image()] = opinion.mask
-    score = round(opinion.agreement, 4)
-    return {"area": float(mask.sum()), "mask": encode_rle(mask), "score": score}
+    return mask_columns(mask, round(opinion.agreement, 4))
 
 
 @cache

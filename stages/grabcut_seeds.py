@@ -12,9 +12,8 @@ A2GNN: https://arxiv.org/abs/2106.04054. GrabCut: https://doi.org/10.1145/101570
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 from pydantic import ConfigDict, Field
@@ -26,9 +25,10 @@ from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
+from stages.io.box_masks import instance_rows, mask_columns
 from stages.io.crowds import crowd_region
 from stages.io.data_set import Box, Crowd, Dataset, ImageFile
-from stages.io.label_maps import encode_label_map, encode_rle
+from stages.io.label_maps import encode_label_map
 from stages.io.tables import INSTANCES, write_table
 
 
@@ -71,30 +71,11 @@ def grabcut_seeds(params: Params, data: Dataset, out: Path) -> None:
     rows = [
         row
         for image_id, each in zip(items, stats, strict=True)
-        for row in _rows(image_id, numbered.get(image_id, ()), each["masks"])
+        for row in instance_rows(image_id, numbered.get(image_id, ()), each["masks"])
     ]
     write_table(out / "instances.parquet", pd.DataFrame(rows, columns=INSTANCES.names), INSTANCES)
     total = {name: int(sum(each["counts"][name] for each in stats)) for name in stats[0]["counts"]}
     write_json(out / "metrics.json", {"images": len(items), **total})
-
-
-def _rows(
-    image_id: str, numbered: Sequence[tuple[int, Box]], masks: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "image_id": image_id,
-            "instance_id": number,
-            "category": box.category,
-            "x0": box.x0,
-            "y0": box.y0,
-            "x1": box.x1,
-            "y1": box.y1,
-            "is_crowd": False,
-            **mask,
-        }
-        for (number, box), mask in zip(numbered, masks, strict=True)
-    ]
 
 
 def _one_image(item: Item) -> Outcome:
@@ -117,14 +98,7 @@ def _one_image(item: Item) -> Outcome:
         for folder, labels in label_maps.items()
     }
     kinds = [cut.kind for cut in cuts]
-    masks = [
-        {
-            "area": float(cut.mask.sum()),
-            "mask": encode_rle(cut.mask),
-            "score": float(cut.kind == "cut"),
-        }
-        for cut in cuts
-    ]
+    masks = [mask_columns(cut.mask, float(cut.kind == "cut")) for cut in cuts]
     counts = {
         "boxes": len(boxes),
         "boxes_kept_full": kinds.count("full"),

@@ -26,9 +26,10 @@ from models.ops.cells import cells_to_pixels
 from stages.engine.command import run
 from stages.engine.files import write_json
 from stages.engine.progress import counted
+from stages.io.box_masks import instance_rows, mask_columns
 from stages.io.corrections import read_human
 from stages.io.data_set import Box, Dataset, ImageFile
-from stages.io.label_maps import UNKNOWN, encode_rle, read_label_map
+from stages.io.label_maps import UNKNOWN, read_label_map
 from stages.io.score_maps import read_score_map
 from stages.io.tables import INSTANCES, write_table
 
@@ -114,22 +115,11 @@ def _split_image(
         pairs = [(box, instance) for (_, box), instance in instances]
         scores = _scores(image, pairs, probabilities_file)
         counted = {"boxes_filled_without_their_class": lost}
-    rows = [
-        {
-            "image_id": image.image_id,
-            "instance_id": number,
-            "category": box.category,
-            "x0": box.x0,
-            "y0": box.y0,
-            "x1": box.x1,
-            "y1": box.y1,
-            "area": float(instance.mask.sum()),
-            "is_crowd": False,
-            "mask": encode_rle(instance.mask),
-            "score": score,
-        }
-        for ((number, box), instance), score in zip(instances, scores, strict=True)
+    masks = [
+        mask_columns(instance.mask, score)
+        for (_, instance), score in zip(instances, scores, strict=True)
     ]
+    rows = instance_rows(image.image_id, [box for box, _ in instances], masks)
     return rows, counted
 
 

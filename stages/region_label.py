@@ -25,8 +25,8 @@ from stages.engine.errors import InputError
 from stages.engine.files import write_bytes, write_json
 from stages.engine.memo import Outcome
 from stages.engine.parallel import map_images
+from stages.io.box_masks import mask_columns
 from stages.io.data_set import Box, Dataset
-from stages.io.label_maps import encode_rle
 from stages.io.salient_maps import read_region
 from stages.io.tables import INSTANCES, write_table
 
@@ -123,10 +123,8 @@ def _one_image(item: Item) -> Outcome:
             "image_id": item.image_id,
             "category": box.category,
             **dict(zip(("x0", "y0", "x1", "y1"), box.corners, strict=True)),
-            "area": float(mask.sum()),
             "is_crowd": False,
-            "mask": encode_rle(mask),
-            "score": None,
+            **mask_columns(mask, None),
         }
         for index, (box, mask) in enumerate(zip(item.boxes, found.masks, strict=True))
         if mask.any()

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from models.detection import Detection, Targets
 from models.instance_views import filled_masks
 from stages.engine.errors import InputError
+from stages.io.box_masks import mask_columns
 from stages.io.data_set import ImageFile
-from stages.io.label_maps import decode_rle, encode_rle
+from stages.io.label_maps import decode_rle
 from stages.io.tables import INSTANCES, read_rows, write_table
 
 Row = Mapping[str, Any]
@@ -78,10 +78,8 @@ def detection_rows(image_id: str, found: Detection, *, any_class: bool) -> list[
                     "image_id": image_id,
                     "category": 0 if any_class else label,
                     **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
-                    "area": float(np.count_nonzero(mask)),
                     "is_crowd": False,
-                    "mask": encode_rle(mask),
-                    "score": round(score, 4),
+                    **mask_columns(mask, round(score, 4)),
                 }
             )
     return rows
