@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 Cue = Literal["relation", "local", "global", "person"]
-#: `released` as in the public code: projections with a bias, messages but those of instances scaled
-#: by weights that begin at 0, a softmax over the cells, one layer for all messages and a final ReLU.
+#: `released`, as the public code: projections have a bias, messages but those of instances are
+#: scaled by weights that begin at 0, cells share by softmax, and one layer and a ReLU end it.
 Variant = Literal["paper", "released"]
 #: Standard deviation of new weights in the public code.
 RELEASED_DEVIATION = 0.01
 
 
 def pair_logits(queries: Tensor, keys: Tensor, weights: Tensor) -> Tensor:
-    """w . [q_i || k_j] of every instance i and node j: (..., N, M)."""
+    """Logits w . [q_i || k_j] of every instance i and node j: (..., N, M)."""
     own, other = weights[..., None].chunk(2, dim=-2)
     return queries @ own + (keys @ other).transpose(-1, -2)
 
@@ -211,7 +211,7 @@ class GraphReasoning(nn.Module):
 
 def in_subgraphs(features: Tensor, subgraphs: int) -> Tensor:
     """Features (N, K D) of each subgraph: (K, N, D)."""
-    return features.unflatten(-1, (subgraphs, -1)).movedim(-2, 0)
+    return features.reshape(len(features), subgraphs, -1).movedim(1, 0)
 
 
 def new_update(subgraphs: int, narrow: int) -> nn.Parameter:
