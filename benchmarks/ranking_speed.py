@@ -4,7 +4,7 @@
         [--repeats 15]
 
 Both have new weights and find as many instances, all of which are outlined, and ranked by all four
-graphs. They take turns; printed is the median of each, in ms of CPU time, and of their ratio turn by turn.
+graphs. They take turns; printed are the medians, in ms of CPU time, and that of the ratio.
 """
 
 import argparse
