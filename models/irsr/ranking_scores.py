@@ -190,7 +190,7 @@ def ssor(
 
 
 def _level(inside: npt.NDArray[np.generic], rule: str) -> float:
-    painted = inside[inside > 0]  # type: ignore[operator]
+    painted = inside[inside > 0]
     if rule == "mean":
         return float(inside.mean()) if inside.size else 0.0  # type: ignore[arg-type]
     if len(painted) <= int(inside.size * 0.5):
@@ -207,7 +207,7 @@ def rank_levels(
     What comes later covers what came before; the public code paints the surest instance first.
     """
     levels = np.zeros(size)
-    ranks = ascending_ranks(saliency) if len(masks) else []
+    ranks = ascending_ranks(saliency)
     for mask, rank in zip(masks, ranks, strict=True):
         levels[np.asarray(mask, dtype=bool)] = rank / len(masks)
     return levels
