@@ -1,5 +1,8 @@
 """Ranked salient instances from gaze, masks and votes (IRSR section 3).
 
+metrics.json says of how many pairs of instances two halves of the subjects have the same order: the
+ceiling of what a ranker may reach (`halves_agree`).
+
 Writes images.parquet and instances.parquet of the images that are fit for ranking: their salient
 instances, `rank` 1 = most salient, `score` what they were ranked by. rejected.csv names every
 other image with the rule that dropped it. maps/ has the ranks as even grey levels, pictures/ the
@@ -34,6 +37,7 @@ from models.irsr.curation import (
     Voters,
     Votes,
     fixation_map,
+    halves_agree,
     rank_instances,
     rank_map,
     votes_of_gaze,
@@ -152,9 +156,16 @@ def ranking_curate(params: Params, data: Dataset, out: Path) -> None:
         "instances": len(rows),
         "rejected_images": len(dropped),
         **{f"rejected_{rule}": by_rule[rule] for rule in RULES},
+        "halves_agree": _halves([each["halves"] for each in stats.values() if not each["rule"]]),
     }
     write_json(out / "metrics.json", metrics)
     print(f"ranking_curate: {len(kept)} images, {len(dropped)} dropped: {out / 'rejected.csv'}")
+
+
+def _halves(pairs: Sequence[tuple[float, int]]) -> float | None:
+    """Percentage of the pairs of instances that two halves of the subjects order alike."""
+    total = sum(count for _, count in pairs)
+    return round(100 * sum(right for right, _ in pairs) / total, 2) if total else None
 
 
 def _vote(row: _Row, places: Mapping[int, int]) -> tuple[str, int | None, str | None]:
@@ -198,7 +209,9 @@ def _one_image(item: Item) -> Outcome:
     ranked = [
         [place, round(score, 6)] for place, score in zip(found.order, found.saliency, strict=True)
     ]
-    return Outcome(files, {"rule": "", "reason": "", "ranked": ranked})
+    sigma = params.sigma * max(size)
+    halves = halves_agree(chosen, looks, measure=params.measure, sigma=sigma)
+    return Outcome(files, {"rule": "", "reason": "", "ranked": ranked, "halves": halves})
 
 
 def _count(item: Item) -> Votes:

@@ -36,8 +36,8 @@ from stages.io.data_set import Dataset, ImageFile, Split
 from stages.io.label_maps import decode_rle
 from stages.io.measures import RANK_SCORES
 from stages.io.objects import Row, objects_by_image
-from stages.io.ranked_predictions import Ranked, read_ranked
 from stages.io.tables import write_table
+from stages.sources.ranked_predictions import Ranked, read_ranked
 
 MEANS = (*(f"sa_sor_{version}" for version in VERSIONS), "sor", "ssor", "mae")
 
@@ -65,11 +65,10 @@ def ranking_eval(
 
     Args:
         params: see `Params`.
-        data: the data set.
+        data: the images to measure.
         split: train or val.
-        reference: instances with true ranks (`INSTANCES`); images and instances without are left
-            out, and so are those that `ranked` was never asked for.
-        ranked: what is measured (stages/io/ranked_predictions.py).
+        reference: instances with true ranks (`INSTANCES`); those without are left out.
+        ranked: what is measured (stages/sources/ranked_predictions.py).
         out: folder.
         name: of the source.
 
@@ -101,8 +100,8 @@ def ranking_eval(
         metrics[key], metrics[f"{key}_images"] = _decimal(mean), used
     pairs = np.array([(row["pairs_right"], row["pairs"]) for row in scores]).reshape(-1, 2)
     metrics |= {"pairs": int(pairs[:, 1].sum()), "pair_accuracy": _share(pairs)}
-    metrics |= {"rank_error": {str(rank): _decimal(mean_used(e)[0]) for rank, e in sorted(errors.items())}}
-    metrics |= {"missed": {str(rank): sum(map(bool, np.isnan(e))) for rank, e in sorted(errors.items())}}
+    metrics["rank_error"] = {str(r): _decimal(mean_used(errors[r])[0]) for r in sorted(errors)}
+    metrics["missed"] = {str(r): int(np.isnan(errors[r]).sum()) for r in sorted(errors)}
     metrics |= _intervals(params, [row["sa_sor_paper"] for row in scores], pairs)
     rows = [
         {key: None if value != value else value for key, value in row.items()} for row in scores
@@ -115,7 +114,9 @@ def _one_image(
     image: ImageFile, truth: Sequence[Row], found: Sequence[Ranked]
 ) -> tuple[dict[str, Any], list[tuple[int, float]]]:
     """Its row, and (true rank, error or NaN) of each true instance."""
-    iou = overlaps(_objects([each.mask for each in found]), _objects([r["mask"] for r in truth]))
+    iou = overlaps(
+        _objects([each.mask for each in found], image), _objects([r["mask"] for r in truth], image)
+    )
     salient = [each.saliency for each in found]
     sure = [each.confidence for each in found]
     true = [-float(row["rank"]) for row in truth]
@@ -148,8 +149,10 @@ def _one_image(
     return row, [(int(entry["rank"]), error) for entry, error in zip(truth, errors, strict=True)]
 
 
-def _objects(masks: Sequence[str]) -> Objects:
-    raise NotImplementedError
+def _objects(masks: Sequence[str], image: ImageFile) -> Objects:
+    runs = [{"size": list(image.size), "counts": mask} for mask in masks]
+    ones = [1] * len(runs)
+    return Objects(runs, ones, ones, [False] * len(runs))
 
 
 def _share(pairs: npt.NDArray[np.float64]) -> float | None:

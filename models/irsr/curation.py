@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from models.irsr.ranking_scores import agreeing_pairs
+
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 #: max is the paper's; fixations orders by their number inside the mask.
@@ -135,6 +137,29 @@ def rank_instances(
                 both = f"instances {first + 1} and {second + 1} overlap by {overlap:.2f}"
                 return Dropped("iii", f"{both}; expected at most {most_overlap}")
     return _order(chosen, [_keys(masks[n], saliency, looks, measure) for n in chosen])
+
+
+def halves_agree(
+    masks: Sequence[Bools], looks: Looks, *, measure: Measure, sigma: float
+) -> tuple[float, int]:
+    """How many pairs of instances two halves of the subjects order alike, and of how many.
+
+    The ceiling of what a ranker may reach: people's own agreement. The halves are every other
+    subject; what one half finds equally salient counts half.
+
+    Args:
+        masks: of the salient instances.
+        looks: of all subjects.
+        measure: as in `rank_instances`.
+        sigma: of the fixation map, pixels.
+    """
+    halves = []
+    for half in (0, 1):
+        own = looks.whose % 2 == half
+        part = Looks(looks.whose[own], looks.pixels[own])
+        density = fixation_map(part, masks[0].shape, sigma)
+        halves.append([_keys(mask, density, part, measure)[0] for mask in masks])
+    return agreeing_pairs(np.arange(len(masks)), *halves)
 
 
 def _iou(first: Bools, second: Bools) -> float:

@@ -189,10 +189,10 @@ def ssor(
     return sor(levels[kept], true[kept])
 
 
-def _level(inside: npt.NDArray[np.generic], rule: str) -> float:
+def _level(inside: npt.NDArray[np.uint8], rule: str) -> float:
     painted = inside[inside > 0]
     if rule == "mean":
-        return float(inside.mean()) if inside.size else 0.0  # type: ignore[arg-type]
+        return float(inside.mean()) if inside.size else 0.0
     if len(painted) <= int(inside.size * 0.5):
         return 0.0
     values, counts = np.unique(painted, return_counts=True)

@@ -1,12 +1,15 @@
 """Ranked instances of any model, brought as a table, as COCO results or as a folder of grey maps.
 
     *.parquet   a table of instances (stages/io/tables.py) with `rank`; `score` is the confidence
-    *.json      COCO's results: a list of {image_id, segmentation: {size, counts}, score, and
-                saliency: larger = more salient}; image_id is the image's id, or the number in it
+    *.json      COCO's results: a list of {image_id, segmentation, score, and saliency: larger =
+                more salient}; image_id is the image's id, or the last number in it
     folder      <image_id>.png: every grey level but 0 is an instance, the brighter the more salient
+
+Images that are not asked for are left out.
 """
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,6 +24,7 @@ from stages.io.data_set import ImageFile
 from stages.io.label_maps import encode_rle, read_label_map
 from stages.io.objects import objects_by_image
 from stages.io.user_files import read_user_text
+from stages.sources.coco import decode_segmentation
 
 #: Grey levels of one map, beyond which it is taken for a continuous one, which holds no instances.
 MOST_LEVELS = 32
@@ -101,23 +105,18 @@ def _read_results(path: Path, images: Mapping[str, ImageFile]) -> dict[str, list
         if not isinstance(entry, dict):
             raise InputError(f"{where}: {shown(entry)}: expected an object")
         key = entry.get("image_id")
-        image_id = key if isinstance(key, str) else numbers.get(key) if type(key) is int else None
+        image_id = numbers.get(key, "") if type(key) is int else str(key)
         if image_id in images:
             ranked[image_id].append(_result(entry, images[image_id], where))
     return dict(ranked)
 
 
 def _result(entry: Mapping[str, Any], image: ImageFile, where: str) -> Ranked:
-    runs = entry.get("segmentation")
-    if not isinstance(runs, dict) or not isinstance(runs.get("counts"), str):
-        raise InputError(f"{where}: segmentation: expected compressed run lengths {{size, counts}}")
-    if runs.get("size") != list(image.size):
-        expected = f"expected {list(image.size)} of image {image.image_id}"
-        raise InputError(f"{where}: segmentation: size {shown(runs.get('size'))}; {expected}")
+    mask = decode_segmentation(entry.get("segmentation"), image.size[::-1], where)
     numbers = []
     for name in ("saliency", "score"):
         value = entry.get(name)
-        if type(value) not in (int, float) or not np.isfinite(value):
+        if not isinstance(value, int | float) or not math.isfinite(value):
             raise InputError(f"{where}: {name} {shown(value)}: expected a number")
         numbers.append(float(value))
-    return Ranked(runs["counts"], *numbers)
+    return Ranked(encode_rle(mask), *numbers)
