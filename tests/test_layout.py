@@ -36,7 +36,7 @@ UPPER_BOUNDS = {
 GROUND_TRUTH = Path("data/dataset/ground_truth")
 #: Masks that the user brought: an input of the line that begins with them, and of no other.
 OUTLINES = Path("data/dataset/outlines.parquet")
-BEGIN_WITH_MASKS = {"ranking_curate", "ranker_train", "ranker_infer", "instances_rank"}
+BEGIN_WITH_MASKS = {"ranking_curate", "ranker_train", "ranker_infer", "instances_rank", "retarget"}
 CORRECTIONS = Path("data/corrections")
 
 
