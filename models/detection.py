@@ -158,7 +158,15 @@ class FeatureLevels(nn.Module):
 
         Feature (i, j) of stride s stands for pixel (i s, j s), as RoIAlign takes it.
         """
-        maps = self.pyramid(images)[1:]
+        return self.joined(self.maps(images))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The backbone's own maps at strides 4 to 32, each with its own channels."""
+        maps: list[Tensor] = self.pyramid(images)[1:]
+        return maps
+
+    def joined(self, maps: Sequence[Tensor]) -> "OrderedDict[str, Tensor]":
+        """The levels of `maps`."""
         levels: OrderedDict[str, Tensor] = self.levels(OrderedDict(zip(LEVELS, maps, strict=True)))
         return levels
 

@@ -19,8 +19,12 @@ Labels go to a table or folder of their own by kind: instances.parquet (boxes), 
 tags.parquet (of all that is labelled), scribbles/, masks/, regions/ and saliency/. What of them is
 no good rejects its image; points outside of the image are dropped and counted.
 
-Masks of objects go to ground_truth/ alone: instances.parquet has the boxes and their areas. It
-keeps the outlines of crowds, which say of what pixels nothing is known.
+Masks of objects go to ground_truth/, and to outlines.parquet for the line that begins with them
+(ranking): instances.parquet has the boxes and their areas. It keeps the outlines of crowds, which
+say of what pixels nothing is known. True ranks go to ground_truth/ alone.
+
+Gaze (stages/sources/gaze.py) goes to fixations.parquet, what subjects picked to votes.parquet;
+fixations outside of the image, or without a place, are dropped and counted.
 """
 
 import csv
@@ -51,6 +55,7 @@ from stages.sources.beside import with_labels_beside
 from stages.sources.check import CheckedImage, check_image
 from stages.sources.coco import read_coco
 from stages.sources.folder import read_folder
+from stages.sources.looked_at import with_gaze_beside
 from stages.sources.source import Source, SourceImage, held_out
 from stages.sources.tables import write_tables
 from stages.sources.voc import read_voc
@@ -156,7 +161,7 @@ def _read_source(format: str, root: Path) -> Source:
     try:
         if not root.is_dir():
             raise InputError(f"{root}: no such folder; expected a data set in {format} format")
-        return with_labels_beside(root, READERS[format](root))
+        return with_gaze_beside(root, with_labels_beside(root, READERS[format](root)))
     except OSError as error:  # a folder that may not be entered
         raise InputError(f"{root}: cannot be read: {error}") from error
 

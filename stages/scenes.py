@@ -2,8 +2,10 @@
 
 images/{train,val}/<number>.jpg, annotations/instances_{train,val}.json with boxes and masks as run
 lengths, and beside them, as a user brings them, points.csv, tags.csv, scribbles/, regions/ and
-saliency/ (stages/sources/beside.py). What is drawn, and why it is hard, is told in
-models/scenes/scenes.py, how it is annotated in models/scenes/annotator.py. The same seed gives the
+saliency/ (stages/sources/beside.py), fixations.csv and votes.csv (stages/sources/gaze.py).
+ground_truth/ has what is hidden: ranks.csv, and planted.csv, the images that are no good for
+ranking. What is drawn, and why it is hard, is told in models/scenes/scenes.py, how it is annotated
+in models/scenes/annotator.py, how it is looked at in models/scenes/gaze.py. The same seed gives the
 same bytes; each image has its own random stream, so another count leaves the first ones as they
 were.
 
@@ -23,6 +25,7 @@ from pydantic.dataclasses import dataclass
 
 from models.scenes.annotator import Marks, mark_scene
 from models.scenes.creatures import NAMES
+from models.scenes.gaze import ANNOTATORS, Watched, watch_scene
 from models.scenes.scenes import Scene, draw_scene
 from stages.engine.command import run
 from stages.engine.files import write_bytes, write_json
@@ -52,8 +55,14 @@ def scenes(params: Params, out: Path) -> None:
     total = params.train_images + params.val_images
     drawn = Count("scenes", total, "images")
     first = 1
-    points: list[tuple[object, ...]] = [("file", "category", "x", "y")]
-    tags: list[tuple[object, ...]] = [("file", "category")]
+    tables: dict[str, list[tuple[object, ...]]] = {
+        "points": [("file", "category", "x", "y")],
+        "tags": [("file", "category")],
+        "fixations": [("file", "subject", "x", "y", "t")],
+        "votes": [("file", "subject", "object", "reason")],
+        "ground_truth/ranks": [("file", "object", "rank")],
+        "ground_truth/planted": [("file", "reason")],
+    }
     for number, (split, count) in enumerate(
         (("train", params.train_images), ("val", params.val_images))
     ):
@@ -67,16 +76,21 @@ def scenes(params: Params, out: Path) -> None:
             size = {"width": params.width, "height": params.height}
             images.append({"id": first + index, "file_name": name, **size})
             kind = _kind(params, index) if split == "train" else None
+            entries = _annotations(scene, first + index, first * 10 + len(annotations))
             annotations += [
                 {key: value for key, value in entry.items() if key != "bbox" or kind in _BOXED}
-                for entry in _annotations(scene, first + index, first * 10 + len(annotations))
+                for entry in entries
             ]
             marks = mark_scene(np.random.default_rng([params.seed, number, index, 1]), scene)
             file = f"images/{split}/{name}"
             if kind in (None, "point"):
-                points += [(file, _NAMED[label], x, y) for label, x, y in marks.points]
+                tables["points"] += [(file, _NAMED[label], x, y) for label, x, y in marks.points]
             if kind in (None, "tag"):
-                tags += [(file, NAMES[label - 1]) for label in sorted(set(scene.categories))]
+                shown = sorted(set(scene.categories))
+                tables["tags"] += [(file, NAMES[label - 1]) for label in shown]
+            watched = watch_scene(np.random.default_rng([params.seed, number, index, 2]), scene)
+            for table, rows in _watched(watched, file, [entry["id"] for entry in entries]).items():
+                tables[table] += rows
             for folder, drawing in _maps(scene, marks, kind).items():
                 write_bytes(out / folder / f"{Path(name).stem}.png", drawing)
             drawn.step()
@@ -88,7 +102,7 @@ def scenes(params: Params, out: Path) -> None:
         }
         write_json(out / "annotations" / f"instances_{split}.json", content)
         first += count
-    for table, rows in (("points", points), ("tags", tags)):
+    for table, rows in tables.items():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_bytes(out / f"{table}.csv", text.getvalue().encode())
@@ -126,6 +140,21 @@ def _maps(scene: Scene, marks: Marks, kind: Kind | None) -> dict[str, bytes]:
             labels[mask] = category
         maps["masks"] = encode_label_map(labels)
     return maps
+
+
+def _watched(watched: Watched, file: str, ids: list[int]) -> dict[str, list[tuple[object, ...]]]:
+    """Rows of its recordings by table; `ids` are those of the annotations."""
+    votes: list[tuple[object, ...]] = []
+    votes += [(file, annotator, ids[number], "") for annotator, number in watched.picked]
+    votes += [(file, annotator, "", reason) for annotator, reason in watched.against]
+    votes += [(file, annotator, "", "") for annotator in range(1, ANNOTATORS + 1)]
+    order = sorted(range(len(ids)), key=lambda number: -watched.strengths[number])
+    return {
+        "fixations": [(file, *sample) for sample in watched.fixations],
+        "votes": votes,
+        "ground_truth/ranks": [(file, ids[number], r) for r, number in enumerate(order, start=1)],
+        "ground_truth/planted": [(file, watched.planted)] if watched.planted else [],
+    }
 
 
 def _jpeg(scene: Scene) -> bytes:

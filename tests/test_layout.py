@@ -23,7 +23,7 @@ VARS = [name for entry in DVC_YAML["vars"] for name in entry]
 PARAMS: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = list(GRAPH)
 #: May see ground truth; nothing that is weakly supervised may read what they write.
-MEASURING = {"labels_eval", "instances_eval", "deeplab_report", "report"}
+MEASURING = {"labels_eval", "instances_eval", "ranking_eval", "deeplab_report", "report"}
 #: Of these dvc.yaml says what the report shows.
 SHOWN = ["labels_eval", "instances_eval", "report"]
 UPPER_BOUNDS = {
@@ -34,6 +34,9 @@ UPPER_BOUNDS = {
     "maskrcnn_infer@ground_truth",
 }
 GROUND_TRUTH = Path("data/dataset/ground_truth")
+#: Masks that the user brought: an input of the line that begins with them, and of no other.
+OUTLINES = Path("data/dataset/outlines.parquet")
+BEGIN_WITH_MASKS = {"ranking_curate", "ranker_train", "ranker_infer", "instances_rank", "retarget"}
 CORRECTIONS = Path("data/corrections")
 
 
@@ -139,9 +142,9 @@ def test_stages_never_import_one_another() -> None:
         assert closure & modules == {Path("stages") / f"{name}.py"}
 
 
-def sees_ground_truth(graph: list[Node]) -> set[str]:
+def sees_ground_truth(graph: list[Node], truth: Path = GROUND_TRUTH) -> set[str]:
     """The stages that read ground truth, or what a stage made that does."""
-    forbidden = [GROUND_TRUTH]
+    forbidden = [truth]
     seen: set[str] = set()
     while True:
         found = {
@@ -153,7 +156,7 @@ def sees_ground_truth(graph: list[Node]) -> set[str]:
             return seen
         seen = found
         forbidden = [
-            GROUND_TRUTH,
+            truth,
             *(out for node in graph if node.name in seen for out in node.outs),
         ]
 
@@ -164,6 +167,13 @@ def test_no_weakly_supervised_stage_has_seen_ground_truth() -> None:
     assert not weak
     assert "labels_eval@final" in seen, "the walk over the graph finds readers"
     assert "deeplab_train@ground_truth" in seen
+
+
+def test_masks_are_an_input_of_the_ranking_line_alone() -> None:
+    seen = sees_ground_truth(nodes(), OUTLINES)
+    others = {name for name in seen if name.split("@")[0] not in BEGIN_WITH_MASKS}
+    assert {name for name in others if not name.startswith("ranking_eval@")} <= {"report@ranking"}
+    assert {"ranking_curate", "ranking_eval@curated"} <= seen
 
 
 def test_labels_made_by_hand_enter_in_one_place() -> None:

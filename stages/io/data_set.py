@@ -14,7 +14,9 @@ from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, KINDS, POINTS, TAGS,
 
 BACKGROUND = "background"
 Split = Literal["train", "val"]
-Table = Literal["images", "instances", "tags", "points", "kinds", "categories"]
+Table = Literal[
+    "images", "instances", "outlines", "tags", "points", "kinds", "fixations", "votes", "categories"
+]
 #: What may be known of an image, from most to least.
 Kind = Literal["mask", "box", "scribble", "point", "tag"]
 #: What else the user may bring of an image, a folder of <image_id>.png each: label maps of strokes

@@ -29,6 +29,23 @@ IMAGE_SCORES = pa.schema(
 INSTANCE_SCORES = pa.schema(
     [("image_id", pa.string()), ("objects", pa.int32()), ("iou", pa.float64())]
 )
+#: One row per image with true ranks: its measures (null where one is not defined), and how many of
+#: the pairs of its instances have the right order.
+RANK_SCORES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("instances", pa.int32()),
+        ("found", pa.int32()),
+        ("sa_sor_paper", pa.float64()),
+        ("sa_sor_released", pa.float64()),
+        ("sa_sor_hungarian", pa.float64()),
+        ("sor", pa.float64()),
+        ("ssor", pa.float64()),
+        ("mae", pa.float64()),
+        ("pairs_right", pa.float64()),
+        ("pairs", pa.int32()),
+    ]
+)
 
 
 def _at(prefix: str, title: str, meaning: str) -> dict[str, tuple[str, str]]:
@@ -64,6 +81,21 @@ INSTANCE_MEASURES: Mapping[str, tuple[str, str]] = {
             "tiny": "objects whose box is below 2 % of its image",
         }.items()
     },
+}  # fmt: skip
+#: What is measured of ranked instances, likewise.
+RANKING_MEASURES: Mapping[str, tuple[str, str]] = {
+    "sa_sor_paper": ("SA-SOR", "correlation of the true ranks with those of the found instances, 0 "
+                     "where one is missed; wrong ones displace the others; -1 to 1"),
+    "sa_sor_released": ("SA-SOR, public code", "as the paper's public code counts it: wrong ones "
+                        "displace the others only where more are found than there are"),
+    "sa_sor_hungarian": ("SA-SOR, assigned", "masks matched by the largest total overlap; images "
+                         "without an order count 0"),
+    "sor": ("SOR", "Spearman's correlation of what the painted map holds in true masks, 0 to 1"),
+    "ssor": ("SSOR", "that of the commonest grey level, without the instances that are painted to "
+             "less than half; one that is left alone counts as right"),
+    "mae": ("MAE", "mean difference of the painted ranks from the true ones, over all pixels"),
+    "pair_accuracy": ("pairs", "percentage of the pairs of true instances that have the right "
+                      "order, a missed one being the less salient"),
 }  # fmt: skip
 
 

@@ -30,7 +30,8 @@ IMAGES = pa.schema(
 )
 #: category is the label value 1..254, or 0 where what found the instances knows none; box in
 #: pixels, 0-based, half open, inside the image; area is that of the mask where there is one, else
-#: of the box; mask is COCO compressed RLE (in the boxes that the line learns from: crowds' alone).
+#: of the box; mask is COCO compressed RLE (in the boxes that the line learns from: crowds' alone);
+#: rank is the place in the order of its image, 1 = most salient, null where nobody ranked it.
 INSTANCES = pa.schema(
     [
         ("image_id", pa.string()),
@@ -44,8 +45,11 @@ INSTANCES = pa.schema(
         ("is_crowd", pa.bool_()),
         ("mask", pa.string()),
         ("score", pa.float32()),
+        ("rank", pa.int32()),
     ]
 )
+#: Columns that may be missing, as from tables of earlier revisions; all null then.
+_LATER = ("rank",)
 #: One row per image and category present, as far as any of its labels tells.
 TAGS = pa.schema([("image_id", pa.string()), ("category", pa.int16())])
 #: One row per point: pixels from 0, the point lies in pixel (floor x, floor y), inside the image;
@@ -56,6 +60,26 @@ POINTS = pa.schema(
         ("category", pa.int16()),
         ("x", pa.float32()),
         ("y", pa.float32()),
+    ]
+)
+#: One row per fixation: x and y in pixels from 0, inside the image; t in milliseconds or null.
+FIXATIONS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("subject", pa.string()),
+        ("x", pa.float32()),
+        ("y", pa.float32()),
+        ("t", pa.float32()),
+    ]
+)
+#: One row per object that a subject finds salient (instance_id), or per subject's reason to call
+#: the image inappropriate; both null: the subject saw the image.
+VOTES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("subject", pa.string()),
+        ("instance_id", pa.int64()),
+        ("reason", pa.string()),
     ]
 )
 #: One row per image and kind of label that it carries: mask, box, scribble, point or tag.
@@ -75,11 +99,13 @@ TRUST = pa.schema(
 
 
 def write_table(path: Path, table: "pd.DataFrame", schema: pa.Schema) -> None:
-    """Write `table` with exactly the columns of `schema`, atomically.
+    """Write `table` with exactly the columns of `schema`, atomically; `rank` may be left out.
 
     Raises:
         ValueError: a column is missing, superfluous, or does not fit its type.
     """
+    for name in set(_LATER).intersection(schema.names).difference(table.columns):
+        table = table.assign(**{name: None})
     if set(table.columns) != set(schema.names):
         raise ValueError(f"{path}: expected columns {schema.names}, got {list(table.columns)}")
     content = pa.Table.from_pandas(table[schema.names], schema=schema, preserve_index=False)
@@ -111,6 +137,9 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         raise InputError(f"{path}: no such table") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: not a parquet table: {error}") from error
+    for name in _LATER:
+        if name in schema.names and name not in content.schema.names:
+            content = content.append_column(name, pa.nulls(len(content)))
     if content.schema.names != schema.names:
         raise InputError(f"{path}: expected columns {schema.names}, found {content.schema.names}")
     return content.cast(schema)

@@ -15,6 +15,7 @@ from stages.io.label_maps import UNKNOWN, encode_label_map
 from stages.io.photographs import decode_image
 from stages.io.salient_maps import check_binary, encode_grey, encode_region
 from stages.io.user_files import read_user_bytes
+from stages.sources.looked_at import Looked, check_looked
 from stages.sources.orientation import Layout, stored_layout, upright_box
 from stages.sources.source import SourceBox, SourceImage
 from stages.sources.truth import Truth, check_labels
@@ -32,6 +33,7 @@ class CheckedImage:
         instances: rows of instances.parquet.
         truths: rows of the true instances.
         points: rows of points.parquet.
+        looked: what subjects looked at and picked.
         tags: the categories that its labels show.
         kinds: of labels that it carries.
         dropped: where a box or point stood that is in no table, and why.
@@ -42,6 +44,7 @@ class CheckedImage:
     instances: list[dict[str, Any]]
     truths: list[dict[str, Any]]
     points: list[dict[str, Any]]
+    looked: Looked
     tags: set[int]
     kinds: list[Kind]
     dropped: list[tuple[str, str]]
@@ -105,13 +108,17 @@ def _check(root: Path, out: Path, last_category: int, image: SourceImage) -> Che
     for row in instances:
         if (crowd := crowds.get(row["instance_id"])) is not None and crowd.area:
             row |= {"mask": crowd.runs, "area": crowd.area}
+    looked = check_looked(image, upright)
+    counts += looked.counts
     truths = [
         _row(image, outline.number, outline.corners, outline.area, outline.runs)
+        | {"rank": looked.ranks.get(outline.number + 1)}
         for outline in outlines
         if outline.is_drawn and outline.area
     ]
     points, outside = _sound_points(image, layout)
     counts["points_dropped"] = len(outside)
+    dropped += outside + looked.dropped
     maps, tags = _read_maps(image, layout, last_category)
     tags |= {*image.tags, *(each["category"] for each in instances + points)} - {0}
     for folder, map_content in (files | maps).items():
@@ -132,7 +139,9 @@ def _check(root: Path, out: Path, last_category: int, image: SourceImage) -> Che
         "tag": bool(tags),
     }
     kinds = [kind for kind, is_there in carries.items() if is_there]
-    return CheckedImage(row, instances, truths, points, tags, kinds, dropped + outside, counts)
+    to_rank = bool(truths) and (looked.gaze is not None or "saliency" in maps)
+    counts["images_to_rank"] = int(to_rank)
+    return CheckedImage(row, instances, truths, points, looked, tags, kinds, dropped, counts)
 
 
 def _turned(box: SourceBox, stored: tuple[int, int], turn: int) -> SourceBox:
@@ -231,4 +240,5 @@ def _row(
         "is_crowd": box.is_crowd,
         "mask": mask,
         "score": 1.0,
+        "rank": None,
     }

@@ -179,7 +179,8 @@ def _split_files(folder: Path) -> list[tuple[str | None, Path]]:
     train, val = (sorted(folder.glob(f"instances_{split}*.json")) for split in ("train", "val"))
     if len(train) == 1 and len(val) == 1:
         return [("train", train[0]), ("val", val[0])]
-    both = train + val or sorted(folder.glob("*.json"))
+    others = (path for path in folder.glob("*.json") if not path.name.startswith("fixations"))
+    both = train + val or sorted(others)
     if len(both) == 1:
         return [(None, both[0])]
     expected = "expected one instances_train*.json and one instances_val*.json, or one json alone"
@@ -316,6 +317,7 @@ def _read_box(entry: Mapping[str, Any], values: Mapping[int, int], where: str) -
         is_crowd=bool(crowd),
         segmentation=None if segmentation == [] else segmentation,
         where=where,
+        number=entry["id"] if type(entry.get("id")) is int else None,
     )
 
 

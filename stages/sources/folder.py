@@ -5,8 +5,8 @@ boxes.csv has the columns file, split, category, x0, y0, x1, y1: one row per box
 split may be missing. Other labels stand beside it (stages/sources/beside.py), and boxes.csv itself
 may be missing: an image is listed by a row in any of the tables, or by a map of its id.
 categories.txt (one name per line) fixes the label values 1, 2, ...; without it they follow the
-alphabet. Ground truth is optional: ground_truth/<image_id>.png, label maps in those values, 255
-where unknown.
+alphabet. An image may be listed by a recording of gaze, too. Ground truth is optional:
+ground_truth/<image_id>.png, label maps in those values, 255 where unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from stages.io.data_set import BACKGROUND
 from stages.io.user_files import read_user_text
 from stages.sources.beside import FOLDERS, TABLES, id_of, map_files
 from stages.sources.csv_tables import Row, category_of, normal_name, pixels_of, read_csv
+from stages.sources.gaze import has_gaze
 from stages.sources.source import (
     IMAGE_SUFFIXES,
     Source,
@@ -79,7 +80,7 @@ def _tables(root: Path) -> dict[Path, list[Row]]:
     known = {"boxes": _BOX, **TABLES}
     found = {root / f"{name}.csv": columns for name, columns in known.items()}
     there = {path: cols for path, cols in found.items() if path.exists() or path.is_symlink()}
-    if not there and not any(map_files(root / folder) for folder in FOLDERS):
+    if not there and not any(map_files(root / folder) for folder in FOLDERS) and not has_gaze(root):
         columns = ",".join(("file", "split", *_BOX))
         expected = f"expected columns {columns}; or {', '.join(f'{name}.csv' for name in TABLES)}"
         folders = ", ".join(f"{folder}/" for folder in FOLDERS)
@@ -96,6 +97,7 @@ def _categories(root: Path, tables: Mapping[Path, Sequence[Row]]) -> dict[str, i
         rows = [row for of_table in tables.values() for _, row in of_table]
         written = {row["category"] for row in rows if row["category"]}
         names = sorted(written - {BACKGROUND} if root / "points.csv" in tables else written)
+        names = names or (["object"] if has_gaze(root) else [])  # gaze needs no category
         where = next(iter(tables), listing)
         check_category_names(names, f"{where}: category")
     return {name: value for value, name in enumerate(names, start=1)}

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from stages.engine.errors import InputError, shown
 from stages.engine.files import md5_of
+from stages.sources.gaze import Gaze, Vote
 
 IMAGE_ID = re.compile(r"[A-Za-z0-9_.-]+")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -28,6 +29,7 @@ class SourceBox:
         is_crowd: a region of many objects instead of one.
         segmentation: COCO polygons or run lengths, unchecked: ground truth, or None.
         where: how messages name it, such as "Annotations/a.xml: object 2".
+        number: what other files of the data set call it; None: its place in the annotation, from 1.
     """
 
     category: int
@@ -35,6 +37,7 @@ class SourceBox:
     is_crowd: bool
     segmentation: object
     where: str
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ class SourceImage:
         mask: file of a label map that is a label, not ground truth, or None.
         regions: file of a binary map of what is salient, or None.
         saliency: file of a grey map of how salient it is, or None.
+        gaze: the fixations on it, or None.
+        votes: what subjects picked, unchecked numbers of `boxes`.
+        ranks: (number of a box, true rank), unchecked: ground truth.
         fault: why the image is no good, as far as its annotation tells, or None. Of a faulty image
             nothing but `file` is sure, and that may be text for messages instead of a name.
     """
@@ -89,6 +95,9 @@ class SourceImage:
     mask: str | None = None
     regions: str | None = None
     saliency: str | None = None
+    gaze: Gaze | None = None
+    votes: tuple[Vote, ...] = ()
+    ranks: tuple[tuple[int, int], ...] = ()
     fault: str | None = None
 
 

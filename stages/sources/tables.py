@@ -5,9 +5,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, KINDS, POINTS, TAGS, write_table
+from stages.io.tables import (
+    CATEGORIES,
+    FIXATIONS,
+    IMAGES,
+    INSTANCES,
+    KINDS,
+    POINTS,
+    TAGS,
+    VOTES,
+    write_table,
+)
 from stages.sources.check import CheckedImage
 
 
@@ -19,17 +30,23 @@ def write_tables(
     Args:
         images: the sound ones, in the order of the tables.
         categories: names by label value.
-        out: gets images, instances, tags, points, kinds and categories.parquet.
-        truth: gets instances.parquet.
+        out: gets images, instances, outlines, tags, points, kinds, fixations, votes and
+            categories.parquet.
+        truth: gets instances.parquet: the outlines with their true ranks.
     """
     image_table = pd.DataFrame([image.image for image in images], columns=IMAGES.names)
     instances: list[dict[str, Any]] = []
     truths: list[dict[str, Any]] = []
+    votes: list[dict[str, Any]] = []
     before = 0
     for image in images:
         # one numbering over the data set, the same in both tables
         for rows, to in ((image.instances, instances), (image.truths, truths)):
             to += [row | {"instance_id": before + row["instance_id"]} for row in rows]
+        votes += [
+            row | {"instance_id": row["instance_id"] and before + row["instance_id"]}
+            for row in image.looked.votes
+        ]
         before += max((row["instance_id"] for row in image.instances + image.truths), default=0)
     boxes = pd.DataFrame(instances, columns=INSTANCES.names)
     shown = sorted((image.image["image_id"], tag) for image in images for tag in image.tags)
@@ -47,6 +64,9 @@ def write_tables(
     )
     truth_table = pd.DataFrame(truths, columns=INSTANCES.names)
     write_table(truth / "instances.parquet", truth_table, INSTANCES)
+    write_table(out / "outlines.parquet", truth_table.assign(rank=None), INSTANCES)
+    write_table(out / "fixations.parquet", _fixations(images), FIXATIONS)
+    write_table(out / "votes.parquet", pd.DataFrame(votes, columns=VOTES.names), VOTES)
     counts = sum((image.counts for image in images), Counter())
     return {
         "images": len(image_table),
@@ -67,4 +87,25 @@ def write_tables(
         "orientation_assumed": counts["orientation_assumed"],
         "ground_truth_semantic": counts["ground_truth_semantic"],
         "ground_truth_instances": len(truths),
+        "ground_truth_ranks": sum(row["rank"] is not None for row in truths),
+        "images_with_fixations": sum(image.looked.gaze is not None for image in images),
+        "images_to_rank": counts["images_to_rank"],
+        "fixations": counts["fixations"],
+        "fixations_dropped": counts["fixations_dropped"],
+        "subjects_without_fixations": counts["subjects_without_fixations"],
+        "votes": len(votes),
     }
+
+
+def _fixations(images: Sequence[CheckedImage]) -> pd.DataFrame:
+    """The fixations of all images, subject by subject as recorded."""
+    parts = [pd.DataFrame({name: [] for name in FIXATIONS.names})]
+    for image in images:
+        if (gaze := image.looked.gaze) is not None:
+            columns = {
+                "image_id": image.image["image_id"],
+                "subject": np.array(gaze.subjects, dtype=object)[gaze.whose],
+                **{"x": gaze.places[:, 0], "y": gaze.places[:, 1], "t": gaze.times},
+            }
+            parts.append(pd.DataFrame(columns))
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)

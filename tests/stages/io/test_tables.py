@@ -18,6 +18,7 @@ ROW = {
     "is_crowd": False,
     "mask": None,
     "score": 1.0,
+    "rank": None,
 }
 
 
@@ -63,3 +64,14 @@ def test_unreadable_tables_are_named(tmp_path: Path) -> None:
     write_table(path, pd.DataFrame({"category": [1], "name": ["cat"]}), CATEGORIES)
     with pytest.raises(InputError, match=r"t\.parquet: expected columns \['image_id'"):
         read_table(path, TAGS)
+
+
+def test_a_table_from_before_ranks_has_null_ranks(tmp_path: Path) -> None:
+    old = INSTANCES.remove(INSTANCES.get_field_index("rank"))
+    write_table(tmp_path / "t.parquet", pd.DataFrame([ROW]).drop(columns="rank"), old)
+    assert read_rows(tmp_path / "t.parquet", INSTANCES) == [ROW]
+    write_table(tmp_path / "t.parquet", pd.DataFrame([ROW]).drop(columns="rank"), INSTANCES)
+    assert read_rows(tmp_path / "t.parquet", INSTANCES) == [ROW]
+    ranked = [ROW | {"rank": 2}, ROW]
+    write_table(tmp_path / "t.parquet", pd.DataFrame(ranked), INSTANCES)
+    assert read_rows(tmp_path / "t.parquet", INSTANCES) == ranked
