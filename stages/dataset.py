@@ -16,7 +16,7 @@ stated) boxes are taken as drawn on the upright image, which is what viewers and
 show; `orientation_assumed` counts such images.
 
 Labels go to a table or folder of their own by kind: instances.parquet (boxes), points.parquet,
-tags.parquet (of all that is labelled), scribbles/, masks/, regions/ and saliency/. What of them is
+counts.parquet, tags.parquet (of all that is labelled), scribbles/, masks/, regions/ and saliency/. What of them is
 no good rejects its image; points outside of the image are dropped and counted.
 
 Masks of objects go to ground_truth/ alone: instances.parquet has the boxes and their areas. It

@@ -1,8 +1,8 @@
 """Draw the embedded data set from a seed and write it in COCO format.
 
 images/{train,val}/<number>.jpg, annotations/instances_{train,val}.json with boxes and masks as run
-lengths, and beside them, as a user brings them, points.csv, tags.csv, scribbles/, regions/ and
-saliency/ (stages/sources/beside.py). What is drawn, and why it is hard, is told in
+lengths, and beside them, as a user brings them, points.csv, tags.csv, counts.csv, scribbles/,
+regions/ and saliency/ (stages/sources/beside.py). What is drawn, and why it is hard, is told in
 models/scenes/scenes.py, how it is annotated in models/scenes/annotator.py. The same seed gives the
 same bytes; each image has its own random stream, so another count leaves the first ones as they
 were.
@@ -54,6 +54,7 @@ def scenes(params: Params, out: Path) -> None:
     first = 1
     points: list[tuple[object, ...]] = [("file", "category", "x", "y")]
     tags: list[tuple[object, ...]] = [("file", "category")]
+    counts: list[tuple[object, ...]] = [("file", "count")]
     for number, (split, count) in enumerate(
         (("train", params.train_images), ("val", params.val_images))
     ):
@@ -77,6 +78,7 @@ def scenes(params: Params, out: Path) -> None:
                 points += [(file, _NAMED[label], x, y) for label, x, y in marks.points]
             if kind in (None, "tag"):
                 tags += [(file, NAMES[label - 1]) for label in sorted(set(scene.categories))]
+            counts.append((file, marks.salient))
             for folder, drawing in _maps(scene, marks, kind).items():
                 write_bytes(out / folder / f"{Path(name).stem}.png", drawing)
             drawn.step()
@@ -88,7 +90,7 @@ def scenes(params: Params, out: Path) -> None:
         }
         write_json(out / "annotations" / f"instances_{split}.json", content)
         first += count
-    for table, rows in (("points", points), ("tags", tags)):
+    for table, rows in (("points", points), ("tags", tags), ("counts", counts)):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_bytes(out / f"{table}.csv", text.getvalue().encode())

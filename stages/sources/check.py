@@ -33,6 +33,7 @@ class CheckedImage:
         truths: rows of the true instances.
         points: rows of points.parquet.
         tags: the categories that its labels show.
+        count: of salient things, or None.
         kinds: of labels that it carries.
         dropped: where a box or point stood that is in no table, and why.
         counts: what metrics.json adds up over the images.
@@ -43,6 +44,7 @@ class CheckedImage:
     truths: list[dict[str, Any]]
     points: list[dict[str, Any]]
     tags: set[int]
+    count: int | None
     kinds: list[Kind]
     dropped: list[tuple[str, str]]
     counts: Counter[str]
@@ -132,7 +134,9 @@ def _check(root: Path, out: Path, last_category: int, image: SourceImage) -> Che
         "tag": bool(tags),
     }
     kinds = [kind for kind, is_there in carries.items() if is_there]
-    return CheckedImage(row, instances, truths, points, tags, kinds, dropped + outside, counts)
+    return CheckedImage(
+        row, instances, truths, points, tags, image.count, kinds, dropped + outside, counts
+    )
 
 
 def _turned(box: SourceBox, stored: tuple[int, int], turn: int) -> SourceBox:

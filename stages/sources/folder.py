@@ -94,7 +94,7 @@ def _categories(root: Path, tables: Mapping[Path, Sequence[Row]]) -> dict[str, i
         check_category_names(names, str(listing))
     else:
         rows = [row for of_table in tables.values() for _, row in of_table]
-        written = {row["category"] for row in rows if row["category"]}
+        written = {row["category"] for row in rows if row.get("category")}
         names = sorted(written - {BACKGROUND} if root / "points.csv" in tables else written)
         where = next(iter(tables), listing)
         check_category_names(names, f"{where}: category")
