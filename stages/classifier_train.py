@@ -109,8 +109,8 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
     known of its categories.
 
     Raises:
-        InputError: no training image of known tags, no category, a tag that is none of the categories, weights
-            that do not fit the backbone, or a loss that is not finite.
+        InputError: no training image of known tags, no category, a tag that is none of the
+            categories, weights that do not fit the backbone, or a loss that is not finite.
     """
     set_training_threads()
     torch.manual_seed(params.seed)

@@ -7,6 +7,7 @@ not salient enough is left out. The walk is IRN's, without its dense N x N matri
 WSID-Net: https://doi.org/10.1007/s11263-021-01526-4. IRN: https://arxiv.org/abs/1904.05044.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -18,6 +19,8 @@ from annotated_types import Ge, Gt, Le
 from scipy import ndimage
 from torch import Tensor
 
+from models.detection import Detection
+from models.instance_views import mask_boxes
 from models.ops.cells import cells_to_pixels
 from models.ops.random_walk import affinity_matrix, walk
 from models.wsid.centroids import cluster_centroids, follow_offsets
@@ -34,17 +37,17 @@ class Fusion(Counting):
     """Numbers of the fusion, described in params.yaml.
 
     Attributes:
-        radius: of the walk's steps, cells; strictly less.
-        beta: power of the affinity.
-        steps: of the walk.
+        walk_radius: of its steps, cells; strictly less.
+        walk_beta: power of the affinity.
+        walk_steps: how many.
         tolerance: 0 walks every step; else as `models.ops.random_walk.walk`.
         background: a pixel that less of the walk reaches, as a share of the most, is background.
         least_share: theta; an instance of which less is salient is left out.
     """
 
-    radius: Annotated[int, Ge(2)]
-    beta: Annotated[float, Gt(0)]
-    steps: Annotated[int, Ge(0)]
+    walk_radius: Annotated[int, Ge(2)]
+    walk_beta: Annotated[float, Gt(0)]
+    walk_steps: Annotated[int, Ge(0)]
     tolerance: Annotated[float, Ge(0), Le(1)]
     background: Annotated[float, Gt(0), Le(1)]
     least_share: Annotated[float, Ge(0), Le(1)]
@@ -99,6 +102,15 @@ def walk_to_boundaries(
     return walk(matrix, start, steps, tolerance=tolerance).reshape(scores.shape)
 
 
+def as_detection(found: Sequence[Instance], size: tuple[int, int]) -> Detection:
+    """The same as tensors, all of class 1; a box is that of its mask."""
+    masks = torch.zeros(len(found), *size)
+    for mask, instance in zip(masks, found, strict=True):
+        mask.copy_(torch.from_numpy(instance.mask))
+    scores = torch.tensor([instance.score for instance in found])
+    return Detection(mask_boxes(masks), torch.ones(len(found), dtype=torch.int64), scores, masks)
+
+
 @cache
 def _paths(radius: int) -> tuple[Path, ...]:
     return tuple(search_paths(radius))
@@ -122,7 +134,7 @@ def salient_instances(
         stride: pixels per cell.
         settings: see `Fusion`.
     """
-    ends = follow_offsets(offsets[None], settings.iterations)[0]
+    ends = follow_offsets(offsets[None], settings.look_ups)[0]
     clusters = cluster_centroids(ends.round().long(), offsets, settings.short)
     cells = saliency.numpy()
     numbers = counted_clusters(clusters, cells >= SALIENT, settings.least_area)
@@ -132,9 +144,9 @@ def salient_instances(
     walked = walk_to_boundaries(
         seeds,
         boundaries.numpy(),
-        radius=settings.radius,
-        beta=settings.beta,
-        steps=settings.steps,
+        radius=settings.walk_radius,
+        beta=settings.walk_beta,
+        steps=settings.walk_steps,
         tolerance=settings.tolerance,
     )
     reached = cells_to_pixels(walked, size, stride)

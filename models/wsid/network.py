@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from annotated_types import Gt, Len, MultipleOf
@@ -25,6 +27,7 @@ from models.ops.grid import grid_size
 from models.pyramid import Pyramid
 from models.wsid.attention import Connection, LevelMixing, MutualAttention
 from models.wsid.enhancement import BoundaryEnhancement, Enhancement, Thresholds
+from models.wsid.fusion import Fusion, Instance, salient_instances
 
 #: Pixels per cell.
 CELL = 4
@@ -153,7 +156,7 @@ class WSIDNet(nn.Module):
 
     def _shifted(self, offsets: Tensor) -> Tensor:
         """Without their mean over all images; a loss of differences cannot tell what it is."""
-        if self.training:
+        if self.training and self.high[0].weight.requires_grad:  # while the branch learns
             mean = offsets.detach().mean((0, 2, 3)).float()
             self.mean_offset.lerp_(mean, MOMENTUM)
         return offsets - self.mean_offset.view(2, 1, 1).to(offsets.dtype)
@@ -223,15 +226,52 @@ class WSIDSpec:
         backbone: a name of models.backbones.
         width: channel multiplier.
         output_stride: pixels per feature of the deepest map.
+        side: pixels; images are seen scaled to this longer side.
         branches: see `Branches`.
+        fusion: what makes instances of the maps.
     """
 
     backbone: str
     width: float
     output_stride: int
+    side: int
     branches: Branches
+    fusion: Fusion
 
     def build(self) -> WSIDNet:
         """The network with random weights; raises as `build_backbone`."""
         body = build_backbone(self.backbone, output_stride=self.output_stride, width=self.width)
         return WSIDNet(Pyramid(body, self.backbone), self.branches)
+
+    def detect(self, network: WSIDNet, image: Tensor) -> list[Instance]:
+        """The salient instances of an image, the surest first.
+
+        Args:
+            network: of this spec, in eval mode.
+            image: RGB in [0, 1] (3, H, W).
+        """
+        height, width = image.shape[-2:]
+        factor = self.side / max(height, width)
+        rows, columns = max(round(height * factor), 1), max(round(width * factor), 1)
+        view = image[None]
+        if (rows, columns) != (height, width):
+            view = F.interpolate(view, (rows, columns), mode="bilinear", antialias=True)
+        with torch.inference_mode():
+            maps = network(view)
+        found = salient_instances(
+            maps.saliency[0].sigmoid(),
+            maps.boundaries[0].sigmoid(),
+            maps.offsets[0],
+            (rows, columns),
+            CELL,
+            self.fusion,
+        )
+        if (rows, columns) == (height, width):
+            return found
+        return [Instance(_resized(one.mask, (height, width)), one.score) for one in found]
+
+
+def _resized(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    values = torch.from_numpy(mask)[None, None].to(torch.uint8)
+    found = F.interpolate(values, size, mode="nearest-exact")[0, 0].numpy()
+    return np.asarray(found > 0)

@@ -35,12 +35,12 @@ class Counting:
     """When a cluster of offsets counts as an instance; described in params.yaml.
 
     Attributes:
-        iterations: of the look-up, at most.
+        look_ups: of the offsets, at most.
         short: cells; shorter offsets belong to a centroid.
         least_area: share of the image that is salient in it; smaller ones are fragments.
     """
 
-    iterations: Annotated[int, Gt(0)]
+    look_ups: Annotated[int, Gt(0)]
     short: Annotated[float, Gt(0)]
     least_area: Annotated[float, Ge(0), Le(1)]
 
@@ -80,7 +80,7 @@ def subitizing_loss(
     known = (counts >= 0).nonzero().flatten().tolist()
     slopes = torch.zeros_like(offsets)
     if known:
-        ends = follow_offsets(offsets.detach()[known], settings.iterations)
+        ends = follow_offsets(offsets.detach()[known], settings.look_ups)
         for end, image in zip(ends, known, strict=True):
             clusters = cluster_centroids(end.round().long(), offsets[image], settings.short)
             inside = salient[image].cpu().numpy()

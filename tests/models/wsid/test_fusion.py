@@ -7,13 +7,13 @@ from tests.models.wsid.test_centroids import two_objects
 from tests.reference import wsid as reference
 
 FUSION = Fusion(
-    iterations=50,
+    look_ups=50,
     short=2.5,
     least_share=0.5,
     least_area=0.01,
-    radius=3,
-    beta=10.0,
-    steps=64,
+    walk_radius=3,
+    walk_beta=10.0,
+    walk_steps=64,
     tolerance=0.0,
     background=0.25,
 )

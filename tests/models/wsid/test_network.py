@@ -1,10 +1,10 @@
-import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
 from models.wsid.network import Branches, WSIDSpec, on_cells
+from tests.models.wsid.test_fusion import FUSION
 
 FULL: dict[str, Any] = {
     "saliency_channels": 8, "rates": (1, 2), "channels": 4, "mixing": True, "mutual": "parallel",
@@ -15,7 +15,7 @@ IRN = {"mixing": False, "mutual": "none", "enhancement": "none"}
 
 def network(**changes):
     torch.manual_seed(0)
-    return WSIDSpec("mobilenet_v2", 1.0, 16, Branches(**(FULL | changes))).build()
+    return WSIDSpec("mobilenet_v2", 1.0, 16, 48, Branches(**(FULL | changes)), FUSION).build()
 
 
 @pytest.mark.parametrize("changes", [{}, IRN, {"mixing": False}, {"mutual": "none"}])
@@ -63,8 +63,12 @@ def test_features_are_read_where_the_backbone_sampled_the_image():
         torch.testing.assert_close(cells[inside], expected[inside])
 
 
-def test_a_spec_builds_the_same_network_from_its_values():
-    spec = WSIDSpec("mobilenet_v2", 1.0, 16, Branches(**FULL))
-    values = dataclasses.asdict(spec)
-    again = WSIDSpec(**(values | {"branches": Branches(**values["branches"])}))
-    assert again == spec
+def test_instances_are_found_in_images_of_any_size():
+    net = network().eval()
+    spec = WSIDSpec("mobilenet_v2", 1.0, 16, 48, Branches(**FULL), FUSION)
+    torch.nn.init.constant_(net.saliency[-1].bias, 4.0)  # all is salient
+    for size in ((48, 36), (70, 100)):
+        found = spec.detect(net, torch.rand(3, *size))
+        assert found
+        assert all(one.mask.shape == size and one.mask.any() for one in found)
+        assert [one.score for one in found] == sorted([one.score for one in found], reverse=True)

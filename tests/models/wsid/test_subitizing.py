@@ -11,7 +11,7 @@ from models.wsid.subitizing import (
 )
 from tests.models.wsid.test_centroids import two_objects
 
-COUNTING = Counting(iterations=50, short=2.5, least_area=0.01)
+COUNTING = Counting(look_ups=50, short=2.5, least_area=0.01)
 SALIENT = torch.zeros(1, 9, 14, dtype=torch.bool)
 SALIENT[:, 2:7, 1:13] = True
 
