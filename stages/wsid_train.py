@@ -9,8 +9,9 @@ alone learns on from that, and its weights become a running average over the rou
 
 rounds/0/ holds the first labels and the whole network, rounds/<n>/ the labels of each round, its
 numbers and the head of the saliency branch after it; rounds.csv what became of the counts;
-labels.parquet the instances that the last network finds in the training images. A run that is
-killed goes on after its last epoch, or with the images whose labels it had not made yet.
+first.parquet and labels.parquet the instances that the network finds in the training images before
+the rounds and after the last. A run that is killed goes on after its last epoch, or with the images
+whose labels it had not made yet.
 
 WSID-Net: https://doi.org/10.1007/s11263-021-01526-4.
 """
@@ -21,14 +22,13 @@ from contextlib import ExitStack
 from functools import cache, partial
 from itertools import cycle
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.backbones import freeze_batch_norm
 from models.cam import ClassifierSpec
@@ -36,12 +36,10 @@ from models.fit import Schedule, build_optimizer, parameter_groups, shuffled, st
 from models.ops.augment import Jitter, augment
 from models.ops.cells import cells_to_pixels
 from models.ops.crf import Kernels
-from models.wsid.fusion import SALIENT, Fusion, as_detection
+from models.wsid.fusion import Fusion, as_detection
 from models.wsid.labels import confident_labels, refined_labels
-from models.wsid.network import CELL, Branches, Maps, WSIDNet, WSIDSpec
-from models.wsid.pair_losses import boundary_loss, centroid_loss, label_pairs
-from models.wsid.paths import path_affinities, search_paths
-from models.wsid.subitizing import subitizing_loss
+from models.wsid.learning import Batch, all_losses, averaged, saliency_loss
+from models.wsid.network import CELL, Branches, WSIDNet, WSIDSpec
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -85,20 +83,6 @@ class Params(Schedule, Branches, Fusion, Kernels):
     optimizer: Literal["sgd", "adamw"]
     freeze_batch_norm: bool
     precision: Precision
-
-
-class Batch(NamedTuple):
-    """Views of whole images, and what is known of them.
-
-    Attributes:
-        images: RGB in [0, 1] (B, 3, crop, crop).
-        labels: of the cells (B, crop / 4, crop / 4), 0 background, 255 unknown.
-        counts: of salient things (B,), -1 where not known.
-    """
-
-    images: Tensor
-    labels: Tensor
-    counts: Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +139,8 @@ class Lessons:
 def wsid_train(params: Params, data: Dataset, cams: Path, classifier: Path, out: Path) -> None:
     """Train on the tags' activations and on the counts.
 
-    Writes weights.pt, weights.json, labels.parquet, rounds/, curve.csv, rounds.csv, metrics.json.
+    Writes weights.pt, weights.json, rounds/, first.parquet, labels.parquet, curve.csv, rounds.csv
+    and metrics.json.
 
     Args:
         params: see `Params`.
@@ -224,7 +209,9 @@ def wsid_train(params: Params, data: Dataset, cams: Path, classifier: Path, out:
             numbers = _numbers(rows, counts) | {"loss": round(learned[-1]["loss"], 4)}
             write_json(folder / "metrics.json", numbers)
             rounds.append({"round": turn, **numbers})
-        write_detections(out / "labels.parquet", [row for each in rows for row in each["rows"]])
+            if not turn:
+                _write_instances(out / "first.parquet", rows)
+        _write_instances(out / "labels.parquet", rows)
         write_curve(out / "curve.csv", [_every_term(row, curve[0]) for row in curve])
         write_curve(out / "rounds.csv", rounds)
         metrics = {
@@ -257,30 +244,6 @@ def new_network(
     return network
 
 
-def averaged(
-    before: Mapping[str, Tensor], now: Mapping[str, Tensor], turn: int
-) -> dict[str, Tensor]:
-    """Eq. 8: the running average of the weights, r / (r + 1) of it the former one's in round r.
-
-    # differs from the paper: eq. 8 adds the weights of the round before the last, and algorithm 1
-    asks for r > 2; the text and the factor speak of an average over the rounds.
-
-    Args:
-        before: the average after the round before; none in turns 0 and 1, which start it anew.
-        now: as the round has left them.
-        turn: r; 0 is the training before the first round.
-    """
-    if turn < 2:
-        return {name: values.clone() for name, values in now.items()}
-    share = turn / (turn + 1)
-    return {
-        name: share * before[name] + (1 - share) * values
-        if values.is_floating_point()
-        else values.clone()
-        for name, values in now.items()
-    }
-
-
 def _train(
     params: Params, network: WSIDNet, lessons: Lessons, checkpoint: Checkpoint, turn: int
 ) -> Curve:
@@ -301,7 +264,11 @@ def _train(
         network,
         build_optimizer(params.optimizer, groups, momentum=params.momentum),
         partial(batches, params, lessons),
-        saliency_loss if turn else partial(loss, params),
+        saliency_loss
+        if turn
+        else partial(
+            all_losses, radius=params.radius, subitizing=params.subitizing, counting=params
+        ),
         epochs=params.round_epochs if turn else params.passes(len(lessons.labelled)),
         steps=steps * (2 if lessons.counted else 1),
         seed=params.seed + turn,
@@ -352,45 +319,6 @@ def as_batch(
         labels.append(own[CELL // 2 :: CELL, CELL // 2 :: CELL])
         counts.append(lessons.counts.get(file.image_id, -1))
     return Batch(torch.stack(images), torch.stack(labels), torch.tensor(counts))
-
-
-def loss(params: Params, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """All branches: saliency, boundaries, centroids, and the number of these."""
-    maps: Maps = network(batch.images)
-    paths = list(_paths(params.radius))
-    pairs = label_pairs(batch.labels, paths)
-    affinities = path_affinities(maps.boundaries.float().sigmoid(), paths)
-    offsets = maps.offsets.float()
-    terms = {
-        "saliency": _cross_entropy(maps.saliency, batch.labels),
-        "boundaries": boundary_loss(affinities, pairs),
-        "centroids": centroid_loss(offsets, pairs, paths),
-    }
-    if params.subitizing:
-        salient = maps.saliency.detach().sigmoid() >= SALIENT
-        error, _ = subitizing_loss(offsets, salient, batch.counts, params)
-        terms["count"] = params.subitizing * error
-    return terms
-
-
-def saliency_loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """The saliency branch alone."""
-    maps: Maps = network(batch.images)
-    return {"saliency": _cross_entropy(maps.saliency, batch.labels)}
-
-
-def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Of the cells whose label is known, whatever their class."""
-    known = labels != UNKNOWN
-    costs = F.binary_cross_entropy_with_logits(
-        scores.float(), ((labels > 0) & known).float(), reduction="none"
-    )
-    return (costs * known).sum() / known.sum().clamp(min=1)
-
-
-@cache
-def _paths(radius: int) -> tuple[Any, ...]:
-    return tuple(search_paths(radius))
 
 
 def _first_labels(params: Params, images: Sequence[ImageFile], cams: Path, out: Path) -> None:
@@ -477,6 +405,10 @@ def _network(weights: Path, beside: Path, head: Path) -> tuple[WSIDNet, WSIDSpec
     network = read_network(weights, spec)
     network.saliency.load_state_dict(read_weights(head), strict=True)
     return network, spec
+
+
+def _write_instances(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    write_detections(path, [row for each in rows for row in each["rows"]])
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from stages.io.label_maps import UNKNOWN, decode_rle, read_label_map
 from stages.io.networks import read_network, read_spec, save_network
 from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.io.tables import COUNTS, INSTANCES, TAGS, read_rows, write_table
-from stages.wsid_train import Lessons, Params, averaged, batches, loss, wsid_train
+from stages.wsid_train import Lessons, Params, batches, wsid_train
 from tests.stages.drawn_objects import OBJECTS, SIZE, mask_of, write_objects
 
 SECTION: dict[str, Any] = {
@@ -36,7 +35,8 @@ SECTION: dict[str, Any] = {
     "freeze_batch_norm": True, "precision": "32-true",
 }  # fmt: skip
 FILES = {
-    "weights.pt", "weights.json", "labels.parquet", "curve.csv", "rounds.csv", "metrics.json",
+    "weights.pt", "weights.json", "first.parquet", "labels.parquet", "curve.csv", "rounds.csv",
+    "metrics.json",
     *(f"rounds/{turn}/{name}" for turn in range(3) for name in
       ("saliency.pt", "saliency.json", "metrics.json", "labels/a.png", "labels/c.png")),
     *(f"rounds/{turn}/labels/d.png" for turn in (1, 2)),
@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # after the last turn
-        patch.setattr("stages.wsid_train.write_detections", killed)
+        patch.setattr("stages.wsid_train.write_curve", killed)
         with pytest.raises(KeyboardInterrupt):
             wsid_train(params(), **(paths | {"out": again}))
     kept = paths["out"].with_name("checkpoints")
@@ -160,46 +160,6 @@ def test_batches_alternate_where_tags_and_counts_are_of_different_images(
     assert all(batch.labels.shape == (2, 12, 12) for batch in found)
     alone = list(batches(params(), lessons(paths, []), generator))
     assert len(alone) == 2
-
-
-def test_the_counts_teach_only_where_there_is_one(paths: dict[str, Any]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    labelled, counted = list(batches(params(), lessons(paths, [3]), generator))[:2]
-    torch.manual_seed(0)
-    spec = ClassifierSpec("cam", "mobilenet_v2", 1.0, 16, (1, 2))
-    from stages.wsid_train import new_network
-
-    own = WSIDSpec("mobilenet_v2", 1.0, 16, 48, *_parts())
-    network = new_network(params(), own, paths["classifier"], spec)
-    torch.nn.init.constant_(network.saliency[-1].bias, 4.0)  # all is salient
-    terms = loss(params(), network, counted)
-    assert terms["saliency"] == terms["boundaries"] == terms["centroids"] == 0
-    assert terms["count"].requires_grad
-    unknown = labelled._replace(counts=torch.tensor([-1, -1]))
-    assert loss(params(), network, unknown)["count"] == 0
-    assert "count" not in loss(params(subitizing=0.0), network, labelled)
-
-
-def _parts() -> Iterator[Any]:
-    from models.wsid.fusion import Fusion
-    from models.wsid.network import Branches
-    from stages.wsid_train import _part
-
-    return (_part(kind, params()) for kind in (Branches, Fusion))
-
-
-def test_weights_are_the_mean_of_all_rounds() -> None:
-    """r / (r + 1) of the former average keeps the first round's share equal to each other's."""
-    states = [{"w": torch.tensor([value]), "n": torch.tensor(7)} for value in (9.0, 1.0, 4.0, 7.0)]
-    average = averaged({}, states[0], 0)
-    assert average["w"] == 9
-    average = averaged(average, states[1], 1)
-    assert average["w"] == 1, "what was learned from the first labels does not count"
-    average = averaged(average, states[2], 2)
-    torch.testing.assert_close(average["w"], torch.tensor([2 / 3 * 1 + 1 / 3 * 4]))
-    average = averaged(average, states[3], 3)
-    torch.testing.assert_close(average["w"], torch.tensor([3 / 4 * 2 + 1 / 4 * 7]))
-    assert average["n"] == 7
 
 
 def test_the_first_labels_are_of_the_tagged_classes_and_follow_the_activations(
