@@ -22,6 +22,8 @@ class Pyramid(nn.Module):
         backbone: owns the weights.
         strides: pixels per feature, a number per level, shallow to deep.
         channels: of each level.
+        map_strides: the same of the five maps before those of one stride are joined.
+        map_channels: likewise.
     """
 
     def __init__(self, backbone: Backbone, name: str) -> None:
@@ -31,8 +33,11 @@ class Pyramid(nn.Module):
         self.shallow = SHALLOW[name]
         side, was_training = 64, backbone.training
         with torch.no_grad():
-            levels = self.eval()(torch.zeros(1, 3, side, side))
+            maps = self.eval().maps(torch.zeros(1, 3, side, side))
+            levels = _joined(maps)
         self.train(was_training)
+        self.map_strides = tuple(side // one.shape[-1] for one in maps)
+        self.map_channels = tuple(one.shape[1] for one in maps)
         self.strides = tuple(side // level.shape[-1] for level in levels)
         self.channels = tuple(level.shape[1] for level in levels)
 
@@ -42,6 +47,10 @@ class Pyramid(nn.Module):
         The two shallow maps, then the taps; those of one stride side by side as one level. H and W
         are multiples of the largest stride.
         """
+        return _joined(self.maps(images))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The five maps by themselves, shallow to deep; arguments as `forward`."""
         seen: list[Tensor] = []
         modules = dict(self.backbone.body.named_modules())
 
@@ -55,10 +64,7 @@ class Pyramid(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        levels: dict[int, list[Tensor]] = {}
-        for level in (*seen, *taps):
-            levels.setdefault(level.shape[-1], []).append(level)
-        return [torch.cat(maps, 1) for maps in levels.values()]
+        return [*seen, *taps]
 
     def freeze_shallow(self) -> None:
         """Leave the weights before stride 4 as they are: edges are edges on all photographs."""
@@ -67,3 +73,10 @@ class Pyramid(nn.Module):
             if name.startswith(last):
                 return
             parameter.requires_grad_(False)
+
+
+def _joined(maps: list[Tensor]) -> list[Tensor]:
+    levels: dict[int, list[Tensor]] = {}
+    for one in maps:
+        levels.setdefault(one.shape[-1], []).append(one)
+    return [torch.cat(own, 1) for own in levels.values()]

@@ -35,7 +35,7 @@ from stages.engine.training import (
     train,
     write_curve,
 )
-from stages.io.data_set import Dataset
+from stages.io.data_set import Dataset, ImageFile, Table
 from stages.io.networks import save_network
 from stages.io.pretrained import initial_weights, initial_weights_files
 
@@ -105,16 +105,19 @@ class _Batches:
 def classifier_train(params: Params, data: Dataset, out: Path) -> None:
     """Train on split train; writes weights.pt, weights.json, curve.csv and metrics.json.
 
+    An image that shows something, as its count says, and carries no tag is left out: nothing is
+    known of its categories.
+
     Raises:
-        InputError: no training image, no category, a tag that is none of the categories, weights
-            that do not fit the backbone, or a loss that is not finite.
+        InputError: no training image of known tags, no category, a tag that is none of the
+            categories, weights that do not fit the backbone, or a loss that is not finite.
     """
     set_training_threads()
     torch.manual_seed(params.seed)
     labels = tuple(sorted(data.categories()))
     if not labels:
         raise InputError(f"{data.table('categories')}: no category")
-    files = data.images("train")
+    files = _of_known_tags(data)
     truth = _tag_matrix([file.image_id for file in files], labels, data)
     spec = ClassifierSpec(
         params.method, params.backbone, params.width, params.output_stride, labels
@@ -129,7 +132,8 @@ def classifier_train(params: Params, data: Dataset, out: Path) -> None:
     )
     optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
     pictures = TrainingImages(files)
-    tables = (data.table("images"), data.table("tags"), data.table("categories"))
+    names: tuple[Table, ...] = ("images", "tags", "counts", "categories")
+    tables = map(data.table, names)
     with Checkpoint("classifier_train", params, (*tables, *params.files)) as checkpoint:
         curve = train(
             network,
@@ -196,6 +200,18 @@ def _network(params: Params, spec: ClassifierSpec) -> CamClassifier | SeamClassi
     if params.freeze_batch_norm:
         freeze_batch_norm(network)
     return network
+
+
+def _of_known_tags(data: Dataset) -> list[ImageFile]:
+    tags, counts = data.tags(), data.counts()
+    known = [
+        image
+        for image in data.images("train")
+        if image.image_id in tags or not counts.get(image.image_id)
+    ]
+    if not known:
+        raise InputError(f"{data.table('tags')}: no training image has a tag; expected one")
+    return known
 
 
 def _tag_matrix(image_ids: Sequence[str], labels: Sequence[int], data: Dataset) -> Tensor:

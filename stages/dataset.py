@@ -16,8 +16,8 @@ stated) boxes are taken as drawn on the upright image, which is what viewers and
 show; `orientation_assumed` counts such images.
 
 Labels go to a table or folder of their own by kind: instances.parquet (boxes), points.parquet,
-tags.parquet (of all that is labelled), scribbles/, masks/, regions/ and saliency/. What of them is
-no good rejects its image; points outside of the image are dropped and counted.
+counts.parquet, tags.parquet (of all that is labelled), scribbles/, masks/, regions/ and saliency/.
+What of them is no good rejects its image; points outside of the image are dropped and counted.
 
 Masks of objects go to ground_truth/, and to outlines.parquet for the line that begins with them
 (ranking): instances.parquet has the boxes and their areas. It keeps the outlines of crowds, which

@@ -1,8 +1,9 @@
 """Draw the embedded data set from a seed and write it in COCO format.
 
 images/{train,val}/<number>.jpg, annotations/instances_{train,val}.json with boxes and masks as run
-lengths, and beside them, as a user brings them, points.csv, tags.csv, scribbles/, regions/ and
-saliency/ (stages/sources/beside.py), fixations.csv and votes.csv (stages/sources/gaze.py).
+lengths, and beside them, as a user brings them, points.csv, tags.csv, counts.csv, scribbles/,
+regions/ and saliency/ (stages/sources/beside.py), fixations.csv and votes.csv
+(stages/sources/gaze.py).
 ground_truth/ has what is hidden: ranks.csv, and planted.csv, the images that are no good for
 ranking. What is drawn, and why it is hard, is told in models/scenes/scenes.py, how it is annotated
 in models/scenes/annotator.py, how it is looked at in models/scenes/gaze.py. The same seed gives the
@@ -58,6 +59,7 @@ def scenes(params: Params, out: Path) -> None:
     tables: dict[str, list[tuple[object, ...]]] = {
         "points": [("file", "category", "x", "y")],
         "tags": [("file", "category")],
+        "counts": [("file", "count")],
         "fixations": [("file", "subject", "x", "y", "t")],
         "votes": [("file", "subject", "object", "reason")],
         "ground_truth/ranks": [("file", "object", "rank")],
@@ -88,6 +90,7 @@ def scenes(params: Params, out: Path) -> None:
             if kind in (None, "tag"):
                 shown = sorted(set(scene.categories))
                 tables["tags"] += [(file, NAMES[label - 1]) for label in shown]
+            tables["counts"].append((file, marks.salient))
             watched = watch_scene(np.random.default_rng([params.seed, number, index, 2]), scene)
             for table, rows in _watched(watched, file, [entry["id"] for entry in entries]).items():
                 tables[table] += rows

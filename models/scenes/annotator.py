@@ -30,12 +30,14 @@ class Marks:
         scribbles: uint8 [H, W], a stroke per class and for the background, 255 elsewhere.
         region: bool [H, W], the salient objects.
         saliency: uint8 [H, W], 0 to 255.
+        salient: how many objects are salient.
     """
 
     points: tuple[tuple[int, int, int], ...]
     scribbles: npt.NDArray[np.uint8]
     region: Bools
     saliency: npt.NDArray[np.uint8]
+    salient: int
 
 
 def mark_scene(rng: np.random.Generator, scene: Scene) -> Marks:
@@ -54,7 +56,7 @@ def mark_scene(rng: np.random.Generator, scene: Scene) -> Marks:
     salience = _salience(scene)
     salient = [value >= SALIENT * max(salience) for value in salience]
     region = np.any([m for m, on in zip(scene.masks, salient, strict=True) if on], axis=0)
-    return Marks(points, scribbles, region, _saliency(rng, scene, salience))
+    return Marks(points, scribbles, region, _saliency(rng, scene, salience), sum(salient))
 
 
 def _depth(mask: Bools) -> Floats:

@@ -10,12 +10,30 @@ from typing import Literal, get_args
 
 from stages.engine.errors import InputError
 from stages.io.photographs import RGB, read_image
-from stages.io.tables import CATEGORIES, IMAGES, INSTANCES, KINDS, POINTS, TAGS, read_rows
+from stages.io.tables import (
+    CATEGORIES,
+    COUNTS,
+    IMAGES,
+    INSTANCES,
+    KINDS,
+    POINTS,
+    TAGS,
+    read_rows,
+)
 
 BACKGROUND = "background"
 Split = Literal["train", "val"]
 Table = Literal[
-    "images", "instances", "outlines", "tags", "points", "kinds", "fixations", "votes", "categories"
+    "images",
+    "instances",
+    "outlines",
+    "tags",
+    "points",
+    "counts",
+    "kinds",
+    "fixations",
+    "votes",
+    "categories",
 ]
 #: What may be known of an image, from most to least.
 Kind = Literal["mask", "box", "scribble", "point", "tag"]
@@ -214,6 +232,10 @@ class Dataset:
         for row in read_rows(self.table("points"), POINTS):
             points[row["image_id"]].append(Point(row["category"], row["x"], row["y"]))
         return {image_id: tuple(of_image) for image_id, of_image in points.items()}
+
+    def counts(self) -> dict[str, int]:
+        """How many salient things every image shows of which that is known."""
+        return {row["image_id"]: row["count"] for row in read_rows(self.table("counts"), COUNTS)}
 
     def categories(self) -> dict[int, str]:
         """Name by label value, in the order of the table; without the background."""

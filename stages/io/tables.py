@@ -82,6 +82,8 @@ VOTES = pa.schema(
         ("reason", pa.string()),
     ]
 )
+#: One row per image of which it is known how many salient things it shows.
+COUNTS = pa.schema([("image_id", pa.string()), ("count", pa.int16())])
 #: One row per image and kind of label that it carries: mask, box, scribble, point or tag.
 KINDS = pa.schema([("image_id", pa.string()), ("kind", pa.string())])
 #: category is the label value in label maps; 0 is background and has no row.

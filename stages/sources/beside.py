@@ -2,6 +2,7 @@
 
     points.csv     file, category, x, y: pixels from 0; category "background" for what is none
     tags.csv       file, category: a row per category that an image shows
+    counts.csv     file, count: how many salient things an image shows
     scribbles/     <image_id>.png: label values where a stroke is, 255 elsewhere
     masks/         <image_id>.png: label values of the whole image, 255 where unknown
     regions/       <image_id>.png: 0 and one other value: what is salient
@@ -13,6 +14,7 @@ and the line learns from them: ground truth is never read from these folders.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -29,7 +31,9 @@ from stages.sources.source import (
 )
 
 #: Columns after file and split of the tables that may stand beside the images.
-TABLES = {"points": ("category", "x", "y"), "tags": ("category",)}
+TABLES = {"points": ("category", "x", "y"), "tags": ("category",), "counts": ("count",)}
+#: Of salient things: nobody counts further.
+MOST = 1000
 #: The field of SourceImage that takes the maps of a folder.
 FOLDERS = {
     "scribbles": "scribbles",
@@ -45,6 +49,7 @@ class _Found:
 
     tags: list[int] = field(default_factory=list)
     points: list[SourcePoint] = field(default_factory=list)
+    count: int | None = None
     files: dict[str, str] = field(default_factory=dict)
     fault: str | None = None
 
@@ -118,12 +123,28 @@ def _rows(root: Path) -> Iterator[tuple[Path, int, Mapping[str, str]]]:
 def _add_row(beside: _Found, row: Mapping[str, str], values: Mapping[str, int], where: str) -> None:
     if not any(row[column] for column in row if column not in ("file", "split")):
         return  # it lists an image, which shows nothing
+    if "count" in row:
+        beside.count = _count_of(row["count"], beside.count, where)
+        return
     if "x" not in row:
         beside.tags.append(category_of(row, values, where))
         return
     category = category_of(row, {BACKGROUND: 0, **values}, where)
     place = pixels_of(row, "x", where), pixels_of(row, "y", where)
     beside.points.append(SourcePoint(category, check_place(place, where), where))
+
+
+def _count_of(text: str, before: int | None, where: str) -> int:
+    """The number of a row.
+
+    Raises:
+        InputError: no whole number from 0 to `MOST`, or another than stood above.
+    """
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > MOST:
+        raise InputError(f"{where}: count {shown(text)}: expected a whole number, 0 to {MOST}")
+    if before not in (None, int(text)):
+        raise InputError(f"{where}: count {text}: {before} stands above; expected one number")
+    return int(text)
 
 
 def check_place(place: tuple[float, float], where: str) -> tuple[float, float]:
@@ -144,6 +165,7 @@ def _with(image: SourceImage, beside: _Found | None) -> SourceImage:
         image,
         tags=tuple(sorted({*image.tags, *beside.tags})),
         points=(*image.points, *beside.points),
+        count=beside.count,
         scribbles=beside.files.get("scribbles"),
         mask=beside.files.get("mask"),
         regions=beside.files.get("regions"),

@@ -35,6 +35,7 @@ class CheckedImage:
         points: rows of points.parquet.
         looked: what subjects looked at and picked.
         tags: the categories that its labels show.
+        count: of salient things, or None.
         kinds: of labels that it carries.
         dropped: where a box or point stood that is in no table, and why.
         counts: what metrics.json adds up over the images.
@@ -46,6 +47,7 @@ class CheckedImage:
     points: list[dict[str, Any]]
     looked: Looked
     tags: set[int]
+    count: int | None
     kinds: list[Kind]
     dropped: list[tuple[str, str]]
     counts: Counter[str]
@@ -141,7 +143,9 @@ def _check(root: Path, out: Path, last_category: int, image: SourceImage) -> Che
     kinds = [kind for kind, is_there in carries.items() if is_there]
     to_rank = bool(truths) and (looked.gaze is not None or "saliency" in maps)
     counts["images_to_rank"] = int(to_rank)
-    return CheckedImage(row, instances, truths, points, looked, tags, kinds, dropped, counts)
+    return CheckedImage(
+        row, instances, truths, points, looked, tags, image.count, kinds, dropped, counts
+    )
 
 
 def _turned(box: SourceBox, stored: tuple[int, int], turn: int) -> SourceBox:

@@ -95,7 +95,7 @@ def _categories(root: Path, tables: Mapping[Path, Sequence[Row]]) -> dict[str, i
         check_category_names(names, str(listing))
     else:
         rows = [row for of_table in tables.values() for _, row in of_table]
-        written = {row["category"] for row in rows if row["category"]}
+        written = {row["category"] for row in rows if row.get("category")}
         names = sorted(written - {BACKGROUND} if root / "points.csv" in tables else written)
         names = names or (["object"] if has_gaze(root) else [])  # gaze needs no category
         where = next(iter(tables), listing)

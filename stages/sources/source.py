@@ -70,6 +70,7 @@ class SourceImage:
         outlined: the label map can be painted from the segmentations of `boxes`.
         tags: label values of what the image shows, beside what its other labels tell.
         points: in the order of the annotation.
+        count: of salient things, or None.
         scribbles: file of a label map of strokes, 255 where there is none, or None.
         mask: file of a label map that is a label, not ground truth, or None.
         regions: file of a binary map of what is salient, or None.
@@ -91,6 +92,7 @@ class SourceImage:
     outlined: bool = False
     tags: tuple[int, ...] = ()
     points: tuple[SourcePoint, ...] = ()
+    count: int | None = None
     scribbles: str | None = None
     mask: str | None = None
     regions: str | None = None

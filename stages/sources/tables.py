@@ -10,6 +10,7 @@ import pandas as pd
 
 from stages.io.tables import (
     CATEGORIES,
+    COUNTS,
     FIXATIONS,
     IMAGES,
     INSTANCES,
@@ -30,7 +31,7 @@ def write_tables(
     Args:
         images: the sound ones, in the order of the tables.
         categories: names by label value.
-        out: gets images, instances, outlines, tags, points, kinds, fixations, votes and
+        out: gets images, instances, outlines, tags, points, counts, kinds, fixations, votes and
             categories.parquet.
         truth: gets instances.parquet: the outlines with their true ranks.
     """
@@ -52,11 +53,15 @@ def write_tables(
     shown = sorted((image.image["image_id"], tag) for image in images for tag in image.tags)
     tags = pd.DataFrame(shown, columns=TAGS.names)
     points = pd.DataFrame([row for image in images for row in image.points], columns=POINTS.names)
+    counted = [
+        (image.image["image_id"], image.count) for image in images if image.count is not None
+    ]
     names = sorted(categories.items())
     write_table(out / "images.parquet", image_table, IMAGES)
     write_table(out / "instances.parquet", boxes, INSTANCES)
     write_table(out / "tags.parquet", tags, TAGS)
     write_table(out / "points.parquet", points, POINTS)
+    write_table(out / "counts.parquet", pd.DataFrame(counted, columns=COUNTS.names), COUNTS)
     carried = [(image.image["image_id"], kind) for image in images for kind in image.kinds]
     write_table(out / "kinds.parquet", pd.DataFrame(carried, columns=KINDS.names), KINDS)
     write_table(
@@ -78,6 +83,7 @@ def write_tables(
         "images_with_boxes": boxes[~boxes["is_crowd"].astype(bool)]["image_id"].nunique(),
         "images_with_tags": tags["image_id"].nunique(),
         "images_with_points": points["image_id"].nunique(),
+        "images_with_counts": len(counted),
         "images_without_instances": len(image_table) - boxes["image_id"].nunique(),
         "boxes_clipped": counts["boxes_clipped"],
         "boxes_dropped": counts["boxes_dropped"],

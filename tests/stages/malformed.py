@@ -88,6 +88,7 @@ def _write_beside(root: Path, format: str) -> None:
     file = "a.png" if format == "folder" else name
     (root / "points.csv").write_text(f"file,category,x,y\n{file},dog,5,5\n{file},background,0,9\n")
     (root / "tags.csv").write_text(f"file,category\n{file},dog\n")
+    (root / "counts.csv").write_text(f"file,count\n{file},2\n")
     for folder, values in (("scribbles", (1, 0)), ("masks", (1, 2)), ("regions", (9, 9))):
         _save_mask(root / folder / f"{name}.png", values)
 

@@ -16,8 +16,9 @@ from stages.classifier_train import Params, classifier_train
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.errors import InputError
 from stages.engine.training import Checkpoint
+from stages.io.data_set import Dataset
 from stages.io.networks import read_network, read_spec
-from stages.io.tables import TAGS, write_table
+from stages.io.tables import COUNTS, TAGS, write_table
 from tests.stages.drawn_discs import write_discs
 
 SECTION: dict[str, Any] = {
@@ -44,10 +45,31 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found = write_discs(tmp_path)
     tags = pd.DataFrame({"image_id": ["one", "two", "two", "held"], "category": [1, 1, 2, 2]})
     write_table(tmp_path / "tags.parquet", tags, TAGS)
+    write_counts(found, [])
     return {
         "data": found,
         "out": tmp_path / "out",
     }
+
+
+def write_counts(data: Dataset, rows: list[tuple[str, int]]) -> None:
+    write_table(data.table("counts"), pd.DataFrame(rows, columns=COUNTS.names), COUNTS)
+
+
+def test_an_image_of_unknown_tags_is_left_out(paths: dict[str, Any]) -> None:
+    untagged = next(
+        image.image_id
+        for image in paths["data"].images("train")
+        if image.image_id not in ("one", "two")
+    )
+    for count, images in ((2, 2), (0, 3)):  # nothing salient is nothing known to be there
+        write_counts(paths["data"], [(untagged, count), ("one", 1)])
+        classifier_train(params(epochs=1, batch=1), **paths)
+        assert json.loads((paths["out"] / "metrics.json").read_text())["images"] == images
+    write_counts(paths["data"], [("one", 1), ("two", 1), (untagged, 4)])
+    write_table(paths["data"].table("tags"), pd.DataFrame({"image_id": [], "category": []}), TAGS)
+    with pytest.raises(InputError, match=r"tags\.parquet: no training image has a tag"):
+        classifier_train(params(), **paths)
 
 
 def test_it_learns_the_tags_and_writes_what_it_promises(paths: dict[str, Any]) -> None:

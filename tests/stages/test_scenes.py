@@ -11,7 +11,7 @@ from models.scenes.creatures import NAMES
 from models.scenes.scenes import draw_scene
 from stages.io.label_maps import read_label_map
 from stages.io.salient_maps import read_region, read_saliency
-from stages.io.tables import IMAGES, INSTANCES, POINTS, TAGS, read_rows
+from stages.io.tables import COUNTS, IMAGES, INSTANCES, POINTS, TAGS, read_rows
 from stages.scenes import Kind, Params, scenes
 from stages.sources.coco import read_coco
 from tests.stages.dataset_runs import read
@@ -122,6 +122,23 @@ def test_the_marks_lie_on_what_they_name(tmp_path: Path) -> None:
         assert region.any()
         saliency = read_saliency(tmp_path / "a-out/saliency" / path.name)
         assert saliency[region].mean() > 2 * saliency[labels == 0].mean()
+
+
+def test_the_counts_are_those_of_the_objects_that_are_salient(tmp_path: Path) -> None:
+    out = write(tmp_path / "a", train_images=6)
+    read(out, "coco")
+    counts = {
+        row["image_id"]: row["count"]
+        for row in read_rows(tmp_path / "a-out/counts.parquet", COUNTS)
+    }
+    assert len(counts) == 8
+    for split in ("train", "val"):
+        coco = COCO(out / "annotations" / f"instances_{split}.json")
+        for image in coco.imgs.values():
+            name = Path(image["file_name"]).stem
+            region = read_region(tmp_path / "a-out/regions" / f"{name}.png")
+            masks = [coco.annToMask(entry) > 0 for entry in coco.imgToAnns[image["id"]]]
+            assert counts[name] == sum(region[mask].all() for mask in masks) > 0
 
 
 def test_in_a_mix_each_image_carries_one_kind(tmp_path: Path) -> None:

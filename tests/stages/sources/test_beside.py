@@ -10,7 +10,7 @@ from PIL import Image
 from stages.engine.errors import InputError
 from stages.io.label_maps import read_label_map
 from stages.io.salient_maps import read_region
-from stages.io.tables import IMAGES, INSTANCES, POINTS, TAGS, read_rows
+from stages.io.tables import COUNTS, IMAGES, INSTANCES, POINTS, TAGS, read_rows
 from tests.stages.dataset_runs import Format, metrics, read, rejected
 from tests.stages.devkits import (
     HEIGHT,
@@ -60,6 +60,7 @@ def test_every_format_takes_the_labels_beside_it(tmp_path: Path, format: Format)
     file = "b" if format != "folder" else "b.png"
     lines = [f"{file},dog,3.5,2", f"{file},background,0,39"]
     (root / "points.csv").write_text("\n".join(["file,category,x,y", *lines]))
+    (root / "counts.csv").write_text(f"file,count\n{file},3\n")
     with_mask(root, "scribbles", STROKES)
     mask = np.where(STROKES == 255, 0, STROKES).astype(np.uint8)
     with_mask(root, "masks", mask, "a")
@@ -70,14 +71,15 @@ def test_every_format_takes_the_labels_beside_it(tmp_path: Path, format: Format)
         {"image_id": "b", "category": dog, "x": 3.5, "y": 2},
         {"image_id": "b", "category": 0, "x": 0, "y": 39},
     ]
+    assert read_rows(out / "counts.parquet", COUNTS) == [{"image_id": "b", "count": 3}]
     np.testing.assert_array_equal(read_label_map(out / "scribbles/b.png"), STROKES)
     np.testing.assert_array_equal(read_label_map(out / "masks/a.png"), mask)
     np.testing.assert_array_equal(read_region(out / "regions/b.png"), STROKES == 1)
     assert set(tags(out)) == {("a", dog), ("b", dog), ("a", 1), ("b", 1)}
     assert list((out / "ground_truth/semantic").iterdir()) == []
     found = metrics(out)
-    kinds = ("boxes", "tags", "points", "scribbles", "masks", "regions", "saliency")
-    assert [found[f"images_with_{kind}"] for kind in kinds] == [1, 2, 1, 1, 1, 1, 0]
+    kinds = ("boxes", "tags", "points", "counts", "scribbles", "masks", "regions", "saliency")
+    assert [found[f"images_with_{kind}"] for kind in kinds] == [1, 2, 1, 1, 1, 1, 1, 0]
     assert (found["points"], found["labels_of_no_image"]) == (2, 0)
 
 
@@ -106,11 +108,15 @@ def test_points_outside_of_the_image_and_labels_of_none_are_counted(
         ("points", "b,dog,x,1", "line 2: x 'x': expected a number of pixels"),
         ("points", "b,dog,nan,1", r"line 2: point [nan, 1.0]: expected finite coordinates"),
         ("tags", "b,background", "line 2: unknown category 'background'; expected one of"),
+        ("counts", "b,-1", "line 2: count '-1': expected a whole number, 0 to 1000"),
+        ("counts", "b,2.0", "line 2: count '2.0': expected a whole number, 0 to 1000"),
+        ("counts", "b,1\nb,2", "line 3: count 2: 1 stands above; expected one number"),
     ],
 )
 def test_a_bad_row_rejects_its_image(tmp_path: Path, table: str, line: str, reason: str) -> None:
     root = write(tmp_path, "coco")
-    header = "file,category,x,y" if table == "points" else "file,category"
+    columns = {"points": "category,x,y", "tags": "category", "counts": "count"}
+    header = f"file,{columns[table]}"
     (root / f"{table}.csv").write_text(f"{header}\n{line}\n")
     out = read(root, "coco", max_rejected=1)
     (row,) = rejected(out)
@@ -201,6 +207,21 @@ def test_two_tables_may_not_disagree_on_the_split(tmp_path: Path) -> None:
     (root / "tags.csv").write_text("file,split,category\nb.png,val,dog\n")
     out = read(root, "folder", max_rejected=1)
     assert "line 2: split 'val': b.png was train above" in rejected(out)[0]["reason"]
+
+
+def test_tags_and_counts_may_be_of_different_images(tmp_path: Path) -> None:
+    root = tmp_path / "folder"
+    for name in ("a", "b", "c"):
+        save(root / f"{name}.png", picture())
+    (root / "tags.csv").write_text("file,category\na.png,dog\n")
+    (root / "counts.csv").write_text("file,count\nb.png,2\nc.png,0\nc.png,\n")
+    out = read(root, "folder", hold_out=0)
+    assert tags(out) == [("a", 1)]
+    assert read_rows(out / "counts.parquet", COUNTS) == [
+        {"image_id": "b", "count": 2},
+        {"image_id": "c", "count": 0},
+    ]
+    assert metrics(out)["train_images"] == 3
 
 
 def test_nothing_that_lists_an_image_is_refused(tmp_path: Path) -> None:
