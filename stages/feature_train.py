@@ -1,4 +1,4 @@
-"""A feature per salient instance by which those of one class are alike (Fan et al. 2018, section 3.2).
+"""A feature per salient instance, alike within a class (Fan et al. 2018, section 3.2).
 
 A classifier with a centre loss learns from the data set's own instances: those of images with one
 tag, which are taken to be of that class. (The paper learns from ImageNet, where every image has
