@@ -133,6 +133,46 @@ def share_found(truth: Sequence[Objects], found: Sequence[Objects]) -> Floats:
     return _over_images(truth, found, lambda ious, _, threshold: found_share(ious, threshold))
 
 
+def names_right(truth: Sequence[Objects], found: Sequence[Objects]) -> dict[str, float]:
+    """How right the classes of masks are, whatever their outlines and scores; 0 is no class.
+
+    A mask shows the class that most of its pixels are of in truth, crowds too, and noise where that
+    is none.
+
+    Returns:
+        named: of all masks the share that is right, noise being so without a class; named_objects:
+        of those that show a class; named_several: of these where there are several classes in the
+        image; noise_found: of the masks that show noise, those without a class.
+    """
+    right, shows, several = [], [], []
+    for true, detected in zip(truth, found, strict=True):
+        shown = _shown_classes(true, detected)
+        right += [own == real for own, real in zip(detected.categories, shown, strict=True)]
+        shows += [real != 0 for real in shown]
+        several += [len(set(true.categories)) > 1] * len(shown)
+    rights, objects, many = (np.array(each, dtype=bool) for each in (right, shows, several))
+    return {
+        "named": mean_known(rights),
+        "named_objects": mean_known(rights[objects]),
+        "named_several": mean_known(rights[objects & many]),
+        "noise_found": mean_known(rights[~objects]),
+    }
+
+
+def _shown_classes(truth: Objects, found: Objects) -> list[int]:
+    """The class that each mask shows."""
+    classes = sorted(set(truth.categories))
+    if not found.masks or not classes:
+        return [0] * len(found.masks)
+    # beside a crowd pycocotools divides by the area of the detected mask
+    shares = np.asarray(coco_mask.iou(found.masks, truth.masks, [1] * len(truth.masks)))
+    of_class = np.array(truth.categories)[:, None] == classes
+    sums = shares @ of_class
+    background = 1 - sums.sum(axis=1, keepdims=True)
+    winners = np.concatenate([background, sums], axis=1).argmax(axis=1)
+    return [0 if winner == 0 else classes[winner - 1] for winner in winners.tolist()]
+
+
 def mean_known(values: npt.ArrayLike) -> float:
     """The mean of the values that are not NaN; NaN if there are none."""
     array = np.asarray(values, dtype=float)

@@ -28,10 +28,10 @@ from models.boxmask.compose import (
     form_opinion,
     label_boxes,
 )
-from models.boxmask.crops import cut_out, window_of
 from models.boxmask.network import BoxMaskNet, BoxMaskSpec, predict_masks
 from models.boxmask.teacher import folds_of
 from models.ops.boxes import unknown_in_region
+from models.ops.crops import cut_out, window_of
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json

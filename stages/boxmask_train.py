@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from models.backbones import Backbone, freeze_batch_norm
-from models.boxmask.crops import cut_mask, cut_out, window_of
 from models.boxmask.losses import pairwise_loss, projection_loss, teacher_loss
 from models.boxmask.network import BoxMaskNet, BoxMaskSpec, box_channels, predict_masks
 from models.boxmask.teacher import first_lesson, folds_of, next_lesson
 from models.cam import ClassifierSpec
 from models.fit import build_optimizer, parameter_groups
 from models.ops.augment import Jitter, jitter_colours
+from models.ops.crops import cut_mask, cut_out, window_of
 from stages.engine.command import run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json

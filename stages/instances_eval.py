@@ -3,7 +3,8 @@
 `MEASURES` of stages/io/measures.py says what each number measures. Percentages; null where there is
 nothing to measure: a source that knows no classes (category 0) has no values by class, one that did
 not start from the boxes of the data set has no box IoU, and a data set without instance masks (a
-VOC folder that has no SegmentationObject) has a note instead of an error.
+VOC folder that has no SegmentationObject) has a note instead of an error. Of a source that names
+some of its masks the others are what it takes for noise, not instances that it found.
 """
 
 import math
@@ -24,6 +25,7 @@ from models.instance_scores import (
     coco_precision,
     image_precision,
     mean_known,
+    names_right,
     overlaps,
     share_found,
     voc_precision,
@@ -98,7 +100,10 @@ def instances_eval(
     if truth:
         chosen = [images[image_id] for image_id in sorted(measured)]
         true, found = _by_image(truth, chosen), _by_image(predicted, chosen)
-        if all(row["category"] for row in predicted):
+        if not predicted or any(row["category"] for row in predicted):
+            named = [row for row in predicted if row["category"]]
+            metrics |= {name: percent(share) for name, share in names_right(true, found).items()}
+            found = _by_image(named, chosen)
             metrics |= _by_class(true, found, data.class_names())
         metrics |= _whatever_class(true, found)
         rows = _image_rows(chosen, true, found)

@@ -105,15 +105,15 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
     human = read_human(origins) if origins.is_file() else set()
     boxes = data.boxes()
     shown = {box.category for of_image in boxes.values() for box in of_image}
-    for image_id in human:  # a person may paint a class that has no box
-        shown.update(map(int, np.unique(read_label_map(final.labels / f"{image_id}.png"))))
-    colours = class_colours([label for label in names if label in shown - {0}])
     gallery_ids = gallery_images(
         {image_id: row["miou"] for image_id, row in per_image[final.name].items()},
         list(images),
         params.worst,
         params.spread,
     )
+    for image_id in {*human, *gallery_ids}:  # of a class without a box: by hand, or from tags
+        shown.update(map(int, np.unique(read_label_map(final.labels / f"{image_id}.png"))))
+    colours = class_colours([label for label in names if label in shown - {0}])
     gallery = [
         _pictures(
             params,

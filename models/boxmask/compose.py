@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.boxmask.crops import Floats, Window, lay_back
 from models.boxmask.cut import cut_again, mixed
 from models.ops.boxes import smaller_on_top
+from models.ops.crops import Floats, Window, lay_back
 from models.ops.labels import UNKNOWN
 
 Mask = npt.NDArray[np.bool_]

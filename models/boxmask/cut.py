@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.boxmask.crops import Floats, resized
 from models.ops.boxes import reach
+from models.ops.crops import Floats, resized
 
 #: The longer side of the part that is cut, in pixels, at most.
 SIDE = 256

@@ -56,7 +56,7 @@ def read_coco(root: Path) -> Source:
     folders: list[str] = []
     names: dict[int, str] = {}
     for split, path in files:
-        content = _read_json(path)
+        content = read_json(path, ("images", "annotations", "categories"))
         categories = _categories(content, path)
         if names and categories != names:
             raise InputError(f"{path}: categories differ from those of {files[0][1].name}")
@@ -188,7 +188,12 @@ def _split_files(folder: Path) -> list[tuple[str | None, Path]]:
     raise InputError(f"{folder}: no such annotation files; {expected}; found {found}")
 
 
-def _read_json(path: Path) -> _Content:
+def read_json(path: Path, keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The content of a json file that has a list of objects under each key.
+
+    Raises:
+        InputError: it has not, or cannot be read.
+    """
     text = read_user_text(path)
     try:
         content: _Content = json.loads(text)
@@ -196,7 +201,7 @@ def _read_json(path: Path) -> _Content:
         raise InputError(f"{path}: not readable as json: {error}") from error
     except RecursionError as error:
         raise InputError(f"{path}: not readable as json: nested too deeply") from error
-    for key in ("images", "annotations", "categories"):
+    for key in keys:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise InputError(f"{path}: {key}: expected a list")
         if not all(isinstance(entry, dict) for entry in content[key]):

@@ -9,11 +9,13 @@ from models.instance_scores import (
     Objects,
     coco_precision,
     image_precision,
+    names_right,
     overlaps,
     share_found,
     voc_precision,
 )
 from tests.reference import average_precision as reference
+from tests.reference.instances import shown_class
 
 
 def drawn(seed, images=4):
@@ -96,3 +98,29 @@ def test_crowds_need_not_be_found():
     for measure in (image_precision, share_found):
         assert np.isnan(measure([crowd], [nothing])).all()
         assert measure([crowd, Objects.of_arrays(mask)], [nothing, nothing]).tolist() == [0] * 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mask_shows_what_most_of_its_pixels_are_of(seed):
+    generator = np.random.default_rng(seed)
+    truth, found, right, shows, several = [], [], [], [], []
+    for _ in range(4):
+        owner = generator.integers(0, 4, (9, 11))  # true masks do not overlap; 0 is background
+        true = [owner == number for number in (1, 2, 3)]
+        classes = generator.integers(1, 3, 3).tolist()
+        masks = list(generator.random((5, 9, 11)) < 0.1)
+        names = generator.integers(0, 3, 5).tolist()
+        truth.append(Objects.of_arrays(true, classes))
+        found.append(Objects.of_arrays(masks, names))
+        for mask, name in zip(masks, names, strict=True):
+            shown = shown_class(mask, true, classes)
+            right.append(name == shown)
+            shows.append(shown > 0)
+            several.append(len(set(classes)) > 1)
+    right, shows, several = map(np.array, (right, shows, several))
+    assert names_right(truth, found) == {
+        "named": right.mean(),
+        "named_objects": right[shows].mean(),
+        "named_several": right[shows & several].mean(),
+        "noise_found": right[~shows].mean(),
+    }

@@ -35,3 +35,11 @@ def split_instances(labels, boxes, categories):
     for mask, share, box in zip(masks, shared, whole, strict=True):
         result.append((mask, True) if mask.any() else (share if share.any() else box, share.any()))
     return result
+
+
+def shown_class(mask, truth, categories):
+    """The class of most of the mask's pixels, 0 where that is the background; boolean arrays."""
+    counts = {0: int((mask & ~np.any([*truth, mask & False], axis=0)).sum())}
+    for other, category in zip(truth, categories, strict=True):
+        counts[category] = counts.get(category, 0) + int((mask & other).sum())
+    return max(sorted(counts), key=lambda category: counts[category])

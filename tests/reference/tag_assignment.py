@@ -96,3 +96,38 @@ def exact_objective(problem: Problem, chosen: Bools) -> Fraction:
         if chosen[left] and chosen[right]:
             total += Fraction(weight)
     return total
+
+
+def centre_terms(features: Floats, centres: Floats, labels: list[int]) -> float:
+    """The second term of eq. 3 without lambda, the mean over samples."""
+    terms = []
+    for f, label in zip(features, labels, strict=True):
+        c = centres[label]
+        terms.append(1 - float(f @ c) / float(np.sqrt(f @ f) * np.sqrt(c @ c)))
+    return sum(terms) / len(terms)
+
+
+def centres_after(centres: Floats, features: Floats, labels: list[int], rate: float) -> Floats:
+    """Eq. 4 unrolled: each class's centre as the weighted sum that its samples make of it."""
+    after = centres.copy()
+    for label in range(len(centres)):
+        own = [f for f, at in zip(features, labels, strict=True) if at == label]
+        keep = 1 - rate
+        after[label] = keep ** len(own) * centres[label]
+        for turn, f in enumerate(own, start=1):
+            after[label] += rate * keep ** (len(own) - turn) * f
+    return after
+
+
+def painted_map(masks: list[Bools], labels: list[int], size: tuple[int, int]) -> Floats:
+    """Pixel by pixel: the smallest named mask there; else 255 where one is rejected, else 0."""
+    found = np.zeros(size)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            here = [row for row, mask in enumerate(masks) if mask[y, x]]
+            named = [row for row in here if labels[row]]
+            if named:  # of equal ones the later
+                found[y, x] = labels[min(named, key=lambda row: (masks[row].sum(), -row))]
+            elif here or not any(labels):
+                found[y, x] = 255
+    return found

@@ -200,3 +200,16 @@ def test_no_masks_in_the_truth_gives_nulls_and_a_note(
         assert metrics["map"] is metrics["ap50"] is metrics["ap70"] is metrics["voc_ap70"] is None
         assert metrics["images"] == 0
         assert "no instance masks in the ground truth" in capsys.readouterr().out
+
+
+def test_masks_without_a_class_beside_named_ones_are_noise(paths: dict[str, Any]) -> None:
+    noise = row("b", 4, 0, rectangle(30, 35, 38, 46))
+    metrics = measured(paths, TRUTH, [*TRUTH, noise])
+    assert metrics["map"] == metrics["any_map"] == 100
+    assert metrics["named"] == metrics["noise_found"] == 100
+    assert metrics["named_several"] is None
+    wrong = measured(
+        paths, TRUTH, [*TRUTH[:2], {**TRUTH[2], "category": 1}, {**noise, "category": 1}]
+    )
+    assert (wrong["named"], wrong["noise_found"]) == (50, 0)
+    assert wrong["named_objects"] == 66.67

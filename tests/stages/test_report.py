@@ -169,13 +169,12 @@ def test_what_a_person_has_corrected_is_said(tmp_path: Path) -> None:
     assert [name for name, mark in shown if mark] == ["b", "c"]
 
 
-def test_a_class_that_only_a_person_has_painted_has_a_colour(tmp_path: Path) -> None:
+def test_a_class_that_has_no_box_has_a_colour(tmp_path: Path) -> None:
     paths = write_run(tmp_path, measured=False)
     names = pd.DataFrame({"category": [1, 2], "name": ["cat", "dog"]})
     write_table(tmp_path / "categories.parquet", names, CATEGORIES)
-    write_bytes(tmp_path / "final/labels" / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
     assert "</i>dog</li>" not in written(paths)
-    write_origins(tmp_path / "final/origins.csv", {"b": HUMAN})
+    write_bytes(tmp_path / "final/labels" / "b.png", encode_label_map(np.full(SIZE, 2, np.uint8)))
     assert "</i>dog</li>" in written(paths)
 
 

@@ -10,7 +10,7 @@ from models.boxmask.compose import (
     likeliest,
     own_mask,
 )
-from models.boxmask.crops import window_of
+from models.ops.crops import window_of
 from tests.reference import box_masks as reference
 
 SIZE = (12, 14)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.boxmask.crops import cut_mask, cut_out, lay_back, window_of
+from models.ops.crops import cut_mask, cut_out, lay_back, window_of
 
 corner = st.floats(-3, 40, allow_nan=False)
 
