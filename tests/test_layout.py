@@ -25,7 +25,14 @@ STAGES = list(GRAPH)
 #: May see ground truth; nothing that is weakly supervised may read what they write.
 MEASURING = {"labels_eval", "instances_eval", "ranking_eval", "deeplab_report", "report"}
 #: Of these dvc.yaml says what the report shows.
-SHOWN = ["labels_eval", "instances_eval", "report"]
+SHOWN = [
+    "labels_eval",
+    "instances_eval",
+    "ranking_curate",
+    "retarget",
+    "ranking_eval",
+    "report",
+]
 UPPER_BOUNDS = {
     "deeplab_train@ground_truth",
     "deeplab_infer@ground_truth",

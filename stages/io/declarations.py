@@ -20,8 +20,11 @@ labels: final        what the line is for; trained on, exported, reviewed
       truth          ground truth
 meta: line           the line that the output belongs to; of measures: on whose ladder they stand
       folders        {subfolder: type} where a folder holds several types
+      title, note    of tables (CSV) and pictures: a section of the page of a line of ranked
+                     instances
   of measures alone:
-      labels, instances   the output that is measured
+      labels, instances, ranked   the output that is measured
+      reference      table of the ranks that `ranked` is measured against
       row, note      title and remark of its row of the ladder on the line's page
       column         crf: it stands beside that of the row as it is, as after the CRF
       role           final: the page is about it; baseline: it tells what `final` gained against

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from stages.io.data_set import Dataset
+from stages.io.label_maps import decode_rle
 from stages.io.photographs import RGB
 from stages.io.pictures import RGBA
 from stages.io.tables import FIXATIONS, VOTES, read_rows, read_table
@@ -56,6 +58,14 @@ def votes_by_image(data: Dataset) -> dict[str, list[Mapping[str, object]]]:
 def rank_colour(rank: int) -> tuple[int, int, int]:
     """RGB of a place in the order, 1 = most salient."""
     return COLOURS[min(rank, len(COLOURS)) - 1]
+
+
+def picture_of_rows(image: RGB, rows: Sequence[Mapping[str, Any]]) -> RGB:
+    """`ranked_picture` of rows of a table of instances, those that have a mask and a rank."""
+    shown = [row for row in rows if row["mask"] is not None and row["rank"] is not None]
+    masks = [decode_rle(row["mask"], *image.shape[:2]) for row in shown]
+    none = np.empty((0, 2), dtype=np.int32)
+    return ranked_picture(image, masks, [row["rank"] for row in shown], none)
 
 
 def number_layer(masks: Sequence[Bools], ranks: Sequence[int]) -> RGBA:
