@@ -11,6 +11,7 @@ type: label_maps     folder of <image_id>.png, class numbers, 255 = unknown
       graphs         folder of <image_id>.npz (stages/io/graphs.py)
       pictures       folder of <image_id>.png, .jpg or .jpeg
       instances      one table of instances (stages/io/tables.py)
+      fixations      one table of fixations, likewise
       tables, weights, pages
       measures       numbers in JSON; so is all under `metrics`
       curves         CSV of an epoch in each row; so is all under `plots`

@@ -43,6 +43,27 @@ def fixations_by_image(data: Dataset) -> dict[str, tuple[tuple[str, ...], npt.ND
     return found
 
 
+def places_of_image(fixations: Path, image_id: str) -> npt.NDArray[np.int32]:
+    """The pixels (x, y) of an image that were looked at, [N, 2], of a table of fixations.
+
+    Raises:
+        InputError: an unreadable table.
+    """
+    table = read_table(fixations, FIXATIONS)
+    own = table[table["image_id"] == image_id]
+    return np.floor(own[["x", "y"]].to_numpy(dtype=np.float32)).astype(np.int32)
+
+
+def dot_layer(size: tuple[int, int], places: npt.NDArray[np.int32]) -> RGBA:
+    """A dot on each pixel (x, y) that was looked at, on a transparent picture (H, W)."""
+    cover = np.zeros(size, dtype=np.uint8)
+    radius = max(1, size[0] // 160)
+    for x, y in places:
+        cv2.circle(cover, (int(x), int(y)), radius, 255, -1)
+    rim = cv2.dilate(cover, np.ones((3, 3), np.uint8))
+    return np.dstack([cover, cover, cover, rim])
+
+
 def votes_by_image(data: Dataset) -> dict[str, list[Mapping[str, object]]]:
     """The rows of votes.parquet of every image that has any.
 
@@ -97,10 +118,9 @@ def ranked_picture(
     mixed = 0.75 * image.astype(np.float64)
     for mask, rank in sorted(zip(masks, ranks, strict=True), key=lambda pair: -pair[1]):
         mixed[mask] = 0.55 * image[mask] + 0.45 * np.array(rank_colour(rank))
-    picture = np.ascontiguousarray(mixed.round().clip(0, 255).astype(np.uint8))
-    radius = max(1, image.shape[0] // 160)
-    for x, y in places:
-        cv2.circle(picture, (int(x), int(y)), radius, (255, 255, 255), -1, cv2.LINE_AA)
+    picture = mixed.round().clip(0, 255).astype(np.uint8)
+    dots = dot_layer(image.shape[:2], places)
+    picture = np.where(dots[..., 3:] > 0, dots[..., :3], picture)
     if masks:
         numbers = number_layer(masks, ranks)
         picture = np.where(numbers[..., 3:] > 0, numbers[..., :3], picture)
