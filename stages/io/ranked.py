@@ -51,7 +51,7 @@ def places_of_image(fixations: Path, image_id: str) -> npt.NDArray[np.int32]:
     """
     table = read_table(fixations, FIXATIONS)
     own = table[table["image_id"] == image_id]
-    return np.floor(own[["x", "y"]].to_numpy(dtype=np.float32)).astype(np.int32)
+    return np.asarray(np.floor(own[["x", "y"]].to_numpy()), dtype=np.int32)
 
 
 def dot_layer(size: tuple[int, int], places: npt.NDArray[np.int32]) -> RGBA:
@@ -96,7 +96,8 @@ def number_layer(masks: Sequence[Bools], ranks: Sequence[int]) -> RGBA:
     draw = ImageDraw.Draw(picture)
     for mask, rank in zip(masks, ranks, strict=True):
         depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        deep = np.argwhere(depth >= 0.95 * depth.max())
+        y, x = deep[np.square(deep - deep.mean(axis=0)).sum(axis=1).argmin()]
         draw.text(
             (float(x), float(y)), str(rank), anchor="mm", font_size=max(12, height // 12),
             fill=(255, 255, 255, 255), stroke_width=2, stroke_fill=(0, 0, 0, 255),
