@@ -5,9 +5,9 @@ ceiling of what a ranker may reach (`halves_agree`).
 
 Writes images.parquet and instances.parquet of the images that are fit for ranking: their salient
 instances, `rank` 1 = most salient, `score` what they were ranked by. rejected.csv names every
-other image with the rule that dropped it. maps/ has the ranks as even grey levels, pictures/ the
-instances with their numbers and the fixations. sizes.csv, categories.csv and ranks.csv are the
-statistics of table 1 and figure 4 of the paper.
+other image with the rule that dropped it, rules.csv counts them. maps/ has the ranks as even grey
+levels, pictures/ the instances with their numbers and the fixations. sizes.csv, categories.csv and
+ranks.csv are the statistics of table 1 and figure 4 of the paper.
 
 The masks are what the user brought (data/dataset/outlines.parquet): this line begins with them.
 
@@ -56,7 +56,14 @@ from stages.io.salient_maps import encode_grey, read_saliency
 from stages.io.tables import IMAGES, INSTANCES, read_table, write_table
 
 QUALITY = 85  # of the JPEG pictures
-RULES = ("i", "ii", "iii", "iv", "gaze", "ties")
+RULES = {
+    "i": "too few subjects saw it",
+    "ii": "a salient object has no mask",
+    "iii": "a mask is wrong, or an object has two",
+    "iv": "too few or too many salient instances",
+    "gaze": "nobody looked at it",
+    "ties": "two instances are equally salient",
+}
 _Row = Mapping[str, Any]
 
 
@@ -136,6 +143,8 @@ def ranking_curate(params: Params, data: Dataset, out: Path) -> None:
         ((name, splits[name], each["rule"], each["reason"]) for name, each in dropped.items()),
     )
     by_rule = Counter(each["rule"] for each in dropped.values())
+    told = [(rule, by_rule[rule], meaning) for rule, meaning in RULES.items()]
+    _write_csv(out / "rules.csv", ("rule", "images", "because"), told)
     if len(dropped) == len(items):
         counts = ", ".join(f"{rule}: {count}" for rule, count in by_rule.items())
         none = f"of {len(items)} images none is fit for ranking ({counts})"

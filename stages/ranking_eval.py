@@ -1,8 +1,8 @@
 """Ranked salient instances against ranks that are taken for true, one ruler for all rankers.
 
 `RANKING_MEASURES` of stages/io/measures.py says what each number measures, and models/irsr/
-ranking_scores.py how it is counted. A measure leaves images out where it is not defined: how many
-it used stands beside it. An image in which nothing was found counts as such.
+ranking_scores.py how it is counted; all in percent. A measure leaves images out where it is not
+defined: how many it used stands beside it. An image in which nothing was found counts as such.
 """
 
 from collections import defaultdict
@@ -34,7 +34,7 @@ from stages.engine.files import write_json
 from stages.engine.progress import counted
 from stages.io.data_set import Dataset, ImageFile, Split
 from stages.io.label_maps import decode_rle
-from stages.io.measures import RANK_SCORES
+from stages.io.measures import RANK_SCORES, percent
 from stages.io.objects import Row, objects_by_image
 from stages.io.tables import write_table
 from stages.sources.ranked_predictions import Ranked, read_ranked
@@ -97,10 +97,10 @@ def ranking_eval(
     }
     for key in MEANS:
         mean, used = mean_used([row[key] for row in scores])
-        metrics[key], metrics[f"{key}_images"] = _decimal(mean), used
+        metrics[key], metrics[f"{key}_images"] = percent(mean), used
     pairs = np.array([(row["pairs_right"], row["pairs"]) for row in scores]).reshape(-1, 2)
     metrics |= {"pairs": int(pairs[:, 1].sum()), "pair_accuracy": _share(pairs)}
-    metrics["rank_error"] = {str(r): _decimal(mean_used(errors[r])[0]) for r in sorted(errors)}
+    metrics["rank_error"] = {str(r): _rounded(mean_used(errors[r])[0]) for r in sorted(errors)}
     metrics["missed"] = {str(r): int(np.isnan(errors[r]).sum()) for r in sorted(errors)}
     metrics |= _intervals(params, [row["sa_sor_paper"] for row in scores], pairs)
     rows = [
@@ -157,7 +157,7 @@ def _objects(masks: Sequence[str], image: ImageFile) -> Objects:
 
 def _share(pairs: npt.NDArray[np.float64]) -> float | None:
     total = pairs[:, 1].sum()
-    return round(100 * float(pairs[:, 0].sum() / total), 2) if total else None
+    return percent(float(pairs[:, 0].sum() / total)) if total else None
 
 
 def _intervals(
@@ -171,14 +171,14 @@ def _intervals(
     drawn = np.array(values)[chosen]
     used = ~np.isnan(drawn)
     means = np.where(used, drawn, 0).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
-    shares = 100 * pairs[chosen, 0].sum(axis=1) / np.maximum(pairs[chosen, 1].sum(axis=1), 1)
+    shares = pairs[chosen, 0].sum(axis=1) / np.maximum(pairs[chosen, 1].sum(axis=1), 1)
     return {
-        f"{key}_interval": [_decimal(float(end)) for end in np.quantile(each, [0.025, 0.975])]
+        f"{key}_interval": [percent(float(end)) for end in np.quantile(each, [0.025, 0.975])]
         for key, each in (("sa_sor_paper", means), ("pair_accuracy", shares))
     }
 
 
-def _decimal(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
 
 

@@ -4,7 +4,7 @@ It shows what the evaluations of the line have measured, and measures nothing it
 and how they are called is declared in dvc.yaml (`stages.io.declarations`): every measured output of
 the line that the report depends on is on the ladder, and every label source that it depends on is
 in the gallery. Of a data set without ground truth the page is the gallery alone. A line may end in
-instances instead of label maps; then these are what its page shows.
+instances, or in ranked ones, instead of label maps; then these are what its page shows.
 """
 
 import csv
@@ -24,7 +24,14 @@ from stages.io.corrections import read_human
 from stages.io.data_set import Box, Dataset, ImageFile
 from stages.io.declarations import read_nodes
 from stages.io.label_maps import read_label_map
-from stages.io.measures import IMAGE_SCORES, INSTANCE_MEASURES, INSTANCE_SCORES, read_truth
+from stages.io.measures import (
+    IMAGE_SCORES,
+    INSTANCE_MEASURES,
+    INSTANCE_SCORES,
+    RANK_SCORES,
+    RANKING_MEASURES,
+    read_truth,
+)
 from stages.io.objects import objects_by_image
 from stages.io.pages import read_measures, write_page
 from stages.io.pictures import (
@@ -35,9 +42,11 @@ from stages.io.pictures import (
     overlay,
     shrink,
     shrink_labels,
+    thumbnail,
     with_boxes,
 )
-from stages.io.report_lines import InstanceSource, Line, read_line
+from stages.io.ranked import picture_of_rows
+from stages.io.report_lines import InstanceSource, Line, Section, read_line
 from stages.io.tables import read_rows
 
 #: Of a source that nothing has measured.
@@ -50,6 +59,7 @@ NOT_MEASURED: Mapping[str, Any] = {
 }
 TEMPLATE = "report.html.j2"
 INSTANCES_TEMPLATE = "instances.html.j2"
+RANKING_TEMPLATE = "ranking.html.j2"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -80,6 +90,9 @@ def report(params: Params, data: Dataset, numbers: Path, graph: Path, line: str,
     """
     sections = read_params_file(numbers)
     declared = read_line(read_nodes(graph, sections), line, graph)
+    if declared.ranked:
+        _write_ranking_page(params, data, declared, sections, out)
+        return
     if not declared.final:
         _write_instances_page(params, data, declared, sections, out)
         return
@@ -229,6 +242,63 @@ def _write_instances_page(
     ladder = [(source.name, numbers["any_map"]) for source, numbers in measured]
     _write_csv(out / "ladder.csv", ("source", "any_map"), ladder)
     _write_csv(out / "classes.csv", ("class", "iou"), [])
+
+
+def _write_ranking_page(
+    params: Params, data: Dataset, line: Line, sections: Mapping[str, Any], out: Path
+) -> None:
+    """The page of a line that ends in ranks: ladder, titled tables and pictures, gallery."""
+    measured = [(source, read_measures(source.measures)) for source in line.ranked]
+    final = next(source for source in line.ranked if source.role == "final")
+    scores = {
+        row["image_id"]: row["sa_sor_paper"]
+        for row in read_rows(final.measures.with_suffix(".parquet"), RANK_SCORES)
+    }
+    images = {image.image_id: image for image in data.images("val")}
+    found, wanted = objects_by_image(final.table), objects_by_image(final.reference)
+    gallery = []
+    chosen = gallery_images(scores, list(scores), params.worst, params.spread)
+    for image_id in counted(chosen, "report", "images"):
+        image = images[image_id].read()
+        pictures = [
+            ("image", image),
+            ("true ranks", picture_of_rows(image, wanted.get(image_id, []))),
+            (final.title, picture_of_rows(image, found.get(image_id, []))),
+        ]
+        shown = [
+            (title, data_uri(shrink(picture, params.thumbnail), params.quality))
+            for title, picture in pictures
+        ]
+        gallery.append({"image_id": image_id, "pictures": shown, "score": scores[image_id]})
+    context = {
+        "line": line,
+        "ranked": measured,
+        "final": next(numbers for source, numbers in measured if source is final),
+        "measures": RANKING_MEASURES,
+        "sheets": [_sheet(params, section) for section in line.sections],
+        "gallery": gallery,
+        "sections": sections,
+    }
+    write_page(out / "report.html", RANKING_TEMPLATE, context)
+    ladder = [(source.name, numbers["sa_sor_paper"]) for source, numbers in measured]
+    _write_csv(out / "ladder.csv", ("source", "sa_sor_paper"), ladder)
+    _write_csv(out / "classes.csv", ("class", "iou"), [])
+
+
+def _sheet(params: Params, section: Section) -> dict[str, Any]:
+    """A titled table, or some of the titled pictures, evenly through the folder."""
+    if section.is_table:
+        rows = list(csv.reader(section.path.read_text().splitlines()))
+        return {"section": section, "rows": rows, "pictures": []}
+    files = _evenly(sorted(map(str, section.path.iterdir())), params.spread)
+    pictures = [
+        (
+            Path(file).stem,
+            data_uri(thumbnail(Path(file).read_bytes(), 2 * params.thumbnail), params.quality),
+        )
+        for file in files
+    ]
+    return {"section": section, "rows": [], "pictures": pictures}
 
 
 def _write_csv(

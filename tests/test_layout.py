@@ -25,7 +25,14 @@ STAGES = list(GRAPH)
 #: May see ground truth; nothing that is weakly supervised may read what they write.
 MEASURING = {"labels_eval", "instances_eval", "ranking_eval", "deeplab_report", "report"}
 #: Of these dvc.yaml says what the report shows.
-SHOWN = ["labels_eval", "instances_eval", "report"]
+SHOWN = [
+    "labels_eval",
+    "instances_eval",
+    "ranking_curate",
+    "retarget",
+    "ranking_eval",
+    "report",
+]
 UPPER_BOUNDS = {
     "deeplab_train@ground_truth",
     "deeplab_infer@ground_truth",
@@ -193,7 +200,7 @@ def test_the_walk_finds_a_leak_through_another_stage() -> None:
 
 def test_every_type_that_is_declared_is_one_of_the_words() -> None:
     words = {"", "label_maps", "instance_maps", "score_maps", "graphs", "pictures", "instances"}
-    words |= {"tables", "weights", "pages", "measures", "curves"}
+    words |= {"fixations", "tables", "weights", "pages", "measures", "curves"}
     outputs = [output for node in nodes() for output in node.outputs]
     assert {output.type for output in outputs} <= words
     assert {label for output in outputs for label in output.labels} == {"final", "opinion", "truth"}

@@ -21,6 +21,7 @@ from stages.io.pictures import (
     label_layer,
     thumbnail,
 )
+from stages.io.ranked import dot_layer, number_layer, places_of_image
 from stages.io.score_maps import read_score_map
 
 BETTER, WORSE, OTHER = (38, 166, 91), (214, 48, 49), (241, 196, 15)
@@ -81,6 +82,8 @@ def draw(
         picture = _graph(path, pixel)
     elif layer.kind is Kind.INSTANCES:
         picture = _instances(catalogue, path, image_id)
+    elif layer.kind is Kind.FIXATIONS:
+        picture = dot_layer(catalogue.images[image_id].size, places_of_image(path, image_id))
     elif layer.kind is Kind.OBJECTS:
         picture = _objects(catalogue, path)
     else:
@@ -184,7 +187,7 @@ def _graph(path: Path, pixel: tuple[int, int] | None) -> RGBA:
 
 
 def _instances(catalogue: Catalogue, path: Path, image_id: str) -> RGBA:
-    """Boxes in the colours of their classes; masks, where there are any, each in one of its own."""
+    """Boxes in the colours of their classes; masks each in one of its own, and its rank, if any."""
     size = catalogue.images[image_id].size
     rows = instances_by_image(path).get(image_id, [])
     corners = [(row["x0"], row["y0"], row["x1"], row["y1"]) for row in rows]
@@ -196,7 +199,13 @@ def _instances(catalogue: Catalogue, path: Path, image_id: str) -> RGBA:
             picture[decode_rle(row["mask"], *size)] = (*colour, 255)
         frames.append((box, catalogue.colours.get(row["category"], UNKNOWN_COLOUR)))
     drawn = frame_layer(size, frames)
-    return np.asarray(np.where(drawn[..., 3:] > 0, drawn, picture))
+    picture = np.where(drawn[..., 3:] > 0, drawn, picture)
+    ranked = [row for row in rows if row["rank"] is not None and row["mask"] is not None]
+    if ranked:
+        masks = [decode_rle(row["mask"], *size) for row in ranked]
+        numbers = number_layer(masks, [row["rank"] for row in ranked])
+        picture = np.where(numbers[..., 3:] > 0, numbers, picture)
+    return np.asarray(picture)
 
 
 def _objects(catalogue: Catalogue, path: Path) -> RGBA:

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     GRAPH = "graphs"
     PICTURE = "pictures"
     INSTANCES = "instances"
+    FIXATIONS = "fixations"
     OBJECTS = "instance_maps"
 
 
@@ -227,8 +228,8 @@ class Catalogue:
             files = self.objects.files(self.revision, record, out)
         except MissingObject:
             return []
-        if kinds.get("") is Kind.INSTANCES:
-            return self._table_layer(record, output, files[out]) if out in files else []
+        if (kind := kinds.get("")) in (Kind.INSTANCES, Kind.FIXATIONS):
+            return self._table_layer(record, output, kind, files[out]) if out in files else []
         folders: dict[tuple[str, str, Kind], dict[str, str]] = defaultdict(dict)
         for path, md5 in files.items():
             folder, _, name = path.rpartition("/")
@@ -247,7 +248,7 @@ class Catalogue:
             for (folder, suffix, kind), hashes in folders.items()
         ]
 
-    def _table_layer(self, record: Record, output: Output, md5: str) -> list[Layer]:
+    def _table_layer(self, record: Record, output: Output, kind: Kind, md5: str) -> list[Layer]:
         out = output.path
         try:
             path = self.objects.file(self.revision, out, md5)
@@ -256,7 +257,7 @@ class Catalogue:
             return []
         name = str(PurePosixPath(out).relative_to("data").with_suffix(""))
         files = dict.fromkeys(ids, (out, md5))
-        return [Layer(name, record.name, Kind.INSTANCES, files, output)]
+        return [Layer(name, record.name, kind, files, output)]
 
 
 def _kinds(output: Output) -> dict[str, Kind]:

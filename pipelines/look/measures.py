@@ -12,7 +12,7 @@ from pipelines.graph.objects import MissingObject, Objects
 from pipelines.graph.revisions import Revision, read_revision
 from stages.engine.errors import InputError
 from stages.io.declarations import Output
-from stages.io.measures import INSTANCE_MEASURES
+from stages.io.measures import INSTANCE_MEASURES, RANKING_MEASURES
 
 #: A ladder shows those that some row has; the first of them is compared between revisions.
 COLUMNS = {
@@ -30,7 +30,7 @@ COLUMNS = {
     for key in (
         "any_map", "any_ap50", "any_ap70", "map", "ap50", "ap70", "image_ap", "found", "box_iou"
     )
-}  # fmt: skip
+} | {key: title for key, (title, _) in RANKING_MEASURES.items()}  # fmt: skip
 Row = tuple[str, Mapping[str, float | None]]
 Ladders = dict[str, list[Row]]
 
@@ -48,7 +48,8 @@ def read_ladders(objects: Objects, revision: Revision) -> Ladders:
     ladders: Ladders = {}
     for output in measures(declared_outputs(objects.root, revision)):
         numbers = _numbers(objects, revision, output)
-        name = output.line if "labels" in output.meta else f"{output.line}, instances"
+        is_alone = {"labels", "ranked"} & {*output.meta}
+        name = output.line if is_alone else f"{output.line}, instances"
         rows = ladders.setdefault(name, [])
         rows.append((output.source, numbers))
         refined = {key: numbers[f"{key}_crf"] for key in COLUMNS if f"{key}_crf" in numbers}
@@ -58,11 +59,13 @@ def read_ladders(objects: Objects, revision: Revision) -> Ladders:
 
 
 def measures(declared: Mapping[str, Output]) -> list[Output]:
-    """Those of the outputs that measure labels or instances and stand on a ladder of a line."""
+    """Those of the outputs that measure something and stand on a ladder of a line."""
     return [
         output
         for output in declared.values()
-        if output.type == "measures" and output.line and {"labels", "instances"} & {*output.meta}
+        if output.type == "measures"
+        and output.line
+        and {"labels", "instances", "ranked"} & {*output.meta}
     ]
 
 

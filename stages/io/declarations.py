@@ -11,6 +11,7 @@ type: label_maps     folder of <image_id>.png, class numbers, 255 = unknown
       graphs         folder of <image_id>.npz (stages/io/graphs.py)
       pictures       folder of <image_id>.png, .jpg or .jpeg
       instances      one table of instances (stages/io/tables.py)
+      fixations      one table of fixations, likewise
       tables, weights, pages
       measures       numbers in JSON; so is all under `metrics`
       curves         CSV of an epoch in each row; so is all under `plots`
@@ -20,8 +21,11 @@ labels: final        what the line is for; trained on, exported, reviewed
       truth          ground truth
 meta: line           the line that the output belongs to; of measures: on whose ladder they stand
       folders        {subfolder: type} where a folder holds several types
+      title, note    of tables (CSV) and pictures: a section of the page of a line of ranked
+                     instances
   of measures alone:
-      labels, instances   the output that is measured
+      labels, instances, ranked   the output that is measured
+      reference      table of the ranks that `ranked` is measured against
       row, note      title and remark of its row of the ladder on the line's page
       column         crf: it stands beside that of the row as it is, as after the CRF
       role           final: the page is about it; baseline: it tells what `final` gained against

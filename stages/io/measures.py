@@ -91,12 +91,13 @@ INSTANCE_MEASURES: Mapping[str, tuple[str, str]] = {
 #: What is measured of ranked instances, likewise.
 RANKING_MEASURES: Mapping[str, tuple[str, str]] = {
     "sa_sor_paper": ("SA-SOR", "correlation of the true ranks with those of the found instances, 0 "
-                     "where one is missed; wrong ones displace the others; -1 to 1"),
+                     "where one is missed; wrong ones displace the others; -100 to 100"),
     "sa_sor_released": ("SA-SOR, public code", "as the paper's public code counts it: wrong ones "
                         "displace the others only where more are found than there are"),
     "sa_sor_hungarian": ("SA-SOR, assigned", "masks matched by the largest total overlap; images "
                          "without an order count 0"),
-    "sor": ("SOR", "Spearman's correlation of what the painted map holds in true masks, 0 to 1"),
+    "sor": ("SOR", "Spearman's correlation of what the painted map holds in true masks, brought to "
+            "0 to 100"),
     "ssor": ("SSOR", "that of the commonest grey level, without the instances that are painted to "
              "less than half; one that is left alone counts as right"),
     "mae": ("MAE", "mean difference of the painted ranks from the true ones, over all pixels"),

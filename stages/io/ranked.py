@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from stages.io.data_set import Dataset
+from stages.io.label_maps import decode_rle
 from stages.io.photographs import RGB
 from stages.io.pictures import RGBA
 from stages.io.tables import FIXATIONS, VOTES, read_rows, read_table
@@ -41,6 +43,27 @@ def fixations_by_image(data: Dataset) -> dict[str, tuple[tuple[str, ...], npt.ND
     return found
 
 
+def places_of_image(fixations: Path, image_id: str) -> npt.NDArray[np.int32]:
+    """The pixels (x, y) of an image that were looked at, [N, 2], of a table of fixations.
+
+    Raises:
+        InputError: an unreadable table.
+    """
+    table = read_table(fixations, FIXATIONS)
+    own = table[table["image_id"] == image_id]
+    return np.asarray(np.floor(own[["x", "y"]].to_numpy()), dtype=np.int32)
+
+
+def dot_layer(size: tuple[int, int], places: npt.NDArray[np.int32]) -> RGBA:
+    """A dot on each pixel (x, y) that was looked at, on a transparent picture (H, W)."""
+    cover = np.zeros(size, dtype=np.uint8)
+    radius = max(1, size[0] // 160)
+    for x, y in places:
+        cv2.circle(cover, (int(x), int(y)), radius, 255, -1)
+    rim = cv2.dilate(cover, np.ones((3, 3), np.uint8))
+    return np.dstack([cover, cover, cover, rim])
+
+
 def votes_by_image(data: Dataset) -> dict[str, list[Mapping[str, object]]]:
     """The rows of votes.parquet of every image that has any.
 
@@ -58,6 +81,14 @@ def rank_colour(rank: int) -> tuple[int, int, int]:
     return COLOURS[min(rank, len(COLOURS)) - 1]
 
 
+def picture_of_rows(image: RGB, rows: Sequence[Mapping[str, Any]]) -> RGB:
+    """`ranked_picture` of rows of a table of instances, those that have a mask and a rank."""
+    shown = [row for row in rows if row["mask"] is not None and row["rank"] is not None]
+    masks = [decode_rle(row["mask"], *image.shape[:2]) for row in shown]
+    none = np.empty((0, 2), dtype=np.int32)
+    return ranked_picture(image, masks, [row["rank"] for row in shown], none)
+
+
 def number_layer(masks: Sequence[Bools], ranks: Sequence[int]) -> RGBA:
     """The rank of each mask, written where it is deepest, on a transparent picture [H, W, 4]."""
     height, width = masks[0].shape
@@ -65,7 +96,8 @@ def number_layer(masks: Sequence[Bools], ranks: Sequence[int]) -> RGBA:
     draw = ImageDraw.Draw(picture)
     for mask, rank in zip(masks, ranks, strict=True):
         depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        deep = np.argwhere(depth >= 0.95 * depth.max())
+        y, x = deep[np.square(deep - deep.mean(axis=0)).sum(axis=1).argmin()]
         draw.text(
             (float(x), float(y)), str(rank), anchor="mm", font_size=max(12, height // 12),
             fill=(255, 255, 255, 255), stroke_width=2, stroke_fill=(0, 0, 0, 255),
@@ -87,10 +119,9 @@ def ranked_picture(
     mixed = 0.75 * image.astype(np.float64)
     for mask, rank in sorted(zip(masks, ranks, strict=True), key=lambda pair: -pair[1]):
         mixed[mask] = 0.55 * image[mask] + 0.45 * np.array(rank_colour(rank))
-    picture = np.ascontiguousarray(mixed.round().clip(0, 255).astype(np.uint8))
-    radius = max(1, image.shape[0] // 160)
-    for x, y in places:
-        cv2.circle(picture, (int(x), int(y)), radius, (255, 255, 255), -1, cv2.LINE_AA)
+    picture = mixed.round().clip(0, 255).astype(np.uint8)
+    dots = dot_layer(image.shape[:2], places)
+    picture = np.where(dots[..., 3:] > 0, dots[..., :3], picture)
     if masks:
         numbers = number_layer(masks, ranks)
         picture = np.where(numbers[..., 3:] > 0, numbers[..., :3], picture)

@@ -55,6 +55,34 @@ class InstanceSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class RankedSource(InstanceSource):
+    """Ranked instances that were measured.
+
+    Attributes:
+        reference: table of the ranks that were taken for true.
+    """
+
+    reference: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Tables or pictures that a page shows as they are.
+
+    Attributes:
+        title: of the section.
+        note: a sentence below it.
+        path: a CSV file, or a folder of pictures.
+        is_table: it is the former.
+    """
+
+    title: str
+    note: str
+    path: Path
+    is_table: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Rung:
     """A row of the ladder: a source as it is, and after the CRF; one of the two may be None."""
 
@@ -76,6 +104,8 @@ class Line:
         final: the name of the final labels; empty where the line ends in instances.
         instances: sources of instances, in the order of dvc.yaml.
         shown_instances: those with pictures in the gallery of a line that ends in instances.
+        ranked: sources of ranked instances, in the order of dvc.yaml.
+        sections: what has a title in dvc.yaml and is read by the report.
     """
 
     title: str
@@ -85,6 +115,8 @@ class Line:
     final: str
     instances: tuple[InstanceSource, ...]
     shown_instances: tuple[InstanceSource, ...]
+    ranked: tuple[RankedSource, ...] = ()
+    sections: tuple[Section, ...] = ()
 
     def of_role(self, role: str) -> Source | None:
         """The source with a role."""
@@ -126,8 +158,15 @@ def read_line(nodes: Sequence[Node], line: str, where: Path) -> Line:
     ]
     sources = tuple(_source(output) for output in measures if "labels" in output.meta)
     instances = tuple(_instances(output) for output in measures if "instances" in output.meta)
+    ranked = tuple(_ranked(output) for output in measures if "ranked" in output.meta)
+    titled = [
+        output
+        for node in nodes
+        for output in node.outputs
+        if output.type in ("tables", "pictures") and output.line == line and "title" in output.meta
+    ]
     final = next((source.name for source in sources if source.role == "final"), "")
-    if not final and (sources or all(source.role != "final" for source in instances)):
+    if not final and (sources or all(source.role != "final" for source in (*instances, *ranked))):
         expected = "expected one entry with role: final, whose measures the report depends on"
         raise InputError(f"{where}: line {line!r}: no final labels are measured; {expected}")
     return Line(
@@ -142,7 +181,20 @@ def read_line(nodes: Sequence[Node], line: str, where: Path) -> Line:
         final,
         instances,
         tuple(source for source in instances if is_read(source.table)),
+        ranked,
+        tuple(_section(output) for output in titled if is_read(Path(output.path))),
     )
+
+
+def _section(output: Output) -> Section:
+    title, note = (str(output.meta.get(key, "")) for key in ("title", "note"))
+    return Section(title, note, Path(output.path), output.type == "tables")
+
+
+def _ranked(output: Output) -> RankedSource:
+    own = {**output.meta, "instances": output.meta["ranked"]}
+    found = _instances(dataclasses.replace(output, meta=own))
+    return RankedSource(**vars(found), reference=Path(str(output.meta["reference"])))
 
 
 def _instances(output: Output) -> InstanceSource:

@@ -192,8 +192,8 @@ def _write_dataset(source: Path) -> None:
     mask = np.zeros(SIZE, dtype=bool)
     mask[2:5, 3:7] = True
     boxes = [
-        ("a", 1, 1, 2.0, 1.0, 9.0, 8.0, 56.0, False, encode_rle(mask), 0.5),
-        ("a", 2, 2, 0.0, 0.0, 12.0, 10.0, 120.0, False, None, None),
+        ("a", 1, 1, 2.0, 1.0, 9.0, 8.0, 56.0, False, encode_rle(mask), 0.5, None),
+        ("a", 2, 2, 0.0, 0.0, 12.0, 10.0, 120.0, False, None, None, None),
     ]
     instances = pd.DataFrame(boxes, columns=INSTANCES.names)
     write_table(folder / "instances.parquet", instances, INSTANCES)

@@ -189,7 +189,7 @@ def dataset_stage(
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         rows.append((image_id, "train", f"{image_id}.png", width, height, md5))
     instances = [
-        (image_id, number, category, *corners, 1.0, False, None, None)
+        (image_id, number, category, *corners, 1.0, False, None, None, None)
         for image_id, found in (boxes or {}).items()
         for number, (category, *corners) in enumerate(found)
     ]

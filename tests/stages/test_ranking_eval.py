@@ -69,10 +69,10 @@ def measured(
 def test_the_truth_itself_is_perfect_and_images_used_are_stated(data: Dataset) -> None:
     found = measured(data, TRUTH, resamples=50)
     for key in ("sa_sor_paper", "sa_sor_released", "sa_sor_hungarian", "sor", "ssor"):
-        assert (found[key], found[f"{key}_images"]) == (1, 2)
+        assert (found[key], found[f"{key}_images"]) == (100, 2)
     assert (found["mae"], found["pair_accuracy"], found["pairs"]) == (0, 100, 4)
     assert found["rank_error"] == {"1": 0, "2": 0, "3": 0}
-    assert found["sa_sor_paper_interval"] == [1, 1]
+    assert found["sa_sor_paper_interval"] == [100, 100]
     assert (found["images"], found["images_without_prediction"]) == (2, 0)
     rows = read_rows(data.folder / "out/own.parquet", RANK_SCORES)
     assert [(entry["image_id"], entry["pairs"]) for entry in rows] == [("a", 3), ("b", 1)]
@@ -81,17 +81,17 @@ def test_the_truth_itself_is_perfect_and_images_used_are_stated(data: Dataset) -
 def test_order_misses_and_wrong_instances_count(data: Dataset) -> None:
     """Of a the first two are exchanged; of b nothing is found, in c there is no truth."""
     found = measured(data, [row("a", 0, 1), row("a", 1, 2), row("a", 2, 3), row("c", 0, 1)])
-    assert found["sa_sor_paper"] == pytest.approx(0.25)  # 0.5 and 0
+    assert found["sa_sor_paper"] == pytest.approx(25)  # 50 and 0
     assert found["pair_accuracy"] == 50
     assert found["images_without_prediction"] == 1
     assert found["rank_error"] == {"1": 1, "2": 1, "3": 0}
     assert found["missed"] == {"1": 1, "2": 1, "3": 0}
-    assert (found["ssor"], found["ssor_images"]) == (0.75, 1)
+    assert (found["ssor"], found["ssor_images"]) == (75, 1)
     levels = np.zeros(SIZE)
     for place, level in ((0, 1 / 3), (1, 1 / 3), (2, 0)):
         levels[mask(place)] = level
     of_b = (0.5 + 1) * 160 / levels.size
-    assert found["mae"] == pytest.approx((levels.mean() + of_b) / 2, abs=1e-4)
+    assert found["mae"] == pytest.approx(50 * (levels.mean() + of_b), abs=0.01)
 
 
 def test_a_folder_of_grey_maps_and_cocos_results_are_read_as_well(data: Dataset) -> None:
@@ -100,7 +100,7 @@ def test_a_folder_of_grey_maps_and_cocos_results_are_read_as_well(data: Dataset)
         grey[mask(place)] = level
     write_bytes(data.folder / "maps/a.png", encode_grey(grey))
     by_maps = measured(data, data.folder / "maps")
-    assert (by_maps["sa_sor_paper"], by_maps["images_without_prediction"]) == (0.5, 1)
+    assert (by_maps["sa_sor_paper"], by_maps["images_without_prediction"]) == (50, 1)
     entries = [
         {"image_id": "a", "score": 0.9, "saliency": value,
          "segmentation": {"size": list(SIZE), "counts": encode_rle(mask(place))}}
