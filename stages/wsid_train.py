@@ -67,6 +67,7 @@ class Params(Schedule, Branches, Fusion, Kernels):
     """Numbers of this stage; params.yaml says what each is."""
 
     output_stride: Literal[8, 16]
+    train_backbone: bool
     high: Annotated[float, Field(gt=0, lt=1)]
     low: Annotated[float, Field(gt=0, lt=1)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
@@ -241,6 +242,8 @@ def new_network(
     network.pyramid.backbone.load_state_dict(backbone.state_dict(), strict=True)
     if params.freeze_batch_norm:
         freeze_batch_norm(network.pyramid.backbone)
+    if not params.train_backbone:
+        network.pyramid.backbone.requires_grad_(False)
     return network
 
 

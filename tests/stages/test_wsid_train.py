@@ -14,7 +14,7 @@ from stages.engine.command import parse_section
 from stages.engine.errors import InputError
 from stages.engine.training import TrainingImages
 from stages.io.data_set import Dataset
-from stages.io.label_maps import UNKNOWN, decode_rle, read_label_map
+from stages.io.label_maps import UNKNOWN, decode_rle, encode_label_map, read_label_map
 from stages.io.networks import read_network, read_spec, save_network
 from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.io.tables import COUNTS, INSTANCES, TAGS, read_rows, write_table
@@ -22,7 +22,8 @@ from stages.wsid_train import Lessons, Params, batches, wsid_train
 from tests.stages.drawn_objects import OBJECTS, SIZE, mask_of, write_objects
 
 SECTION: dict[str, Any] = {
-    "seed": 0, "output_stride": 16, "saliency_channels": 4, "rates": [1], "channels": 4,
+    "seed": 0, "output_stride": 16, "train_backbone": False, "saliency_channels": 4,
+    "rates": [1], "channels": 4,
     "mixing": True, "mutual": "parallel", "enhancement": "both", "canny": [0.67, 1.33],
     "enhancement_channels": 4, "detached": True, "high": 0.3, "low": 0.05, "confidence": 0.7,
     "iterations": 2, "gaussian_xy": 3.0, "gaussian_compat": 3.0, "bilateral_xy": 49.0,
@@ -143,8 +144,6 @@ def lessons(paths: dict[str, Any], counted: list[int]) -> Lessons:
     data: Dataset = paths["data"]
     labels = paths["out"] / "labels"
     labels.mkdir(parents=True, exist_ok=True)
-    from stages.io.label_maps import encode_label_map
-
     (labels / "a.png").write_bytes(encode_label_map(mask_of((4, 4, 20, 22)).astype(np.uint8)))
     pictures = TrainingImages(data.images("train"))
     return Lessons(pictures, labels, [0, 0, 0, 0], counted, {"a": 2, "d": 1})
