@@ -1,21 +1,20 @@
-"""A2GNN's ablation studies (tables 4 and 6) and rows of our own, as one table.
+"""Ablation studies of papers and rows of our own, a table for each paper.
 
     make ablation
-    ./python -m benchmarks.ablation [--folder FOLDER] [--seeds 0 1 2] [--only 4a ours ...]
-        [--preset default] [section.key=value ...]
+    ./python -m benchmarks.ablation [--study NAME ...] [--folder FOLDER] [--seeds 0 1 2]
+        [--only 4a ours ...] [--preset default] [section.key=value ...]
 
-Each seed has a clone of HEAD in FOLDER (.seedmask/ablation), with every section's seed set to it.
-In it the rows of benchmarks/ablation_rows.py run one after the other; what a row has in common with
-those before comes from DVC's cache of runs. A row that is done is kept in .seedmask/rows of the
-clone: after a kill the same command goes on, and after a commit only what it touches runs anew.
-
-Measured is the mIoU of the training images, in percent, of the source's labels as they are, after
-the CRF, and of both with no class kept inside its own boxes (free). FOLDER gets ablation.csv and
-ablation.md, the mean and standard deviation over the seeds so far, after every row.
+A study is benchmarks/ablation_NAME.py: its rows and how they are measured. Each seed has a clone of
+HEAD in FOLDER (.seedmask/ablation), with every section's seed set to it. In it the rows run one
+after the other; what a row has in common with those before comes from DVC's cache of runs. A row
+that is done is kept in .seedmask/rows of the clone: after a kill the same command goes on, and
+after a commit only what it touches runs anew. FOLDER gets NAME.csv and NAME.md, the mean and
+standard deviation over the seeds so far, after every row.
 """
 
 import argparse
 import csv
+import importlib
 import io
 import json
 import os
@@ -28,19 +27,20 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.ablation_rows import ROWS, Row
-from benchmarks.line import Line
+from benchmarks.ablation_study import Found, Row, Study
 from stages.engine.command import read_params_file
 from stages.engine.files import write_bytes, write_json
 
-#: The columns of the table, and what of the CRF makes each.
-RULERS: dict[str, dict[str, object]] = {
-    "labels": {"iterations": 0},
-    "labels + CRF": {},
-    "free": {"iterations": 0, "inside_boxes": False},
-    "free + CRF": {"inside_boxes": False},
-}
-Found = dict[str, float]
+#: The study of a name.
+STUDY = "benchmarks.ablation_{}"
+
+
+def studies() -> list[str]:
+    """The names of all studies."""
+    found = [
+        path.stem.removeprefix("ablation_") for path in Path(__file__).parent.glob("ablation_*.py")
+    ]
+    return sorted({*found} - {"study"})
 
 
 def rewired(graph: str, seeds: Mapping[str, str]) -> str:
@@ -68,7 +68,7 @@ def prepare(clone: Path, commit: str) -> None:
     shutil.copytree("data/raw", clone / "data/raw", dirs_exist_ok=True)
 
 
-def run_row(row: Row, clone: Path, preset: str, numbers: Sequence[str]) -> Found:
+def run_row(study: Study, row: Row, clone: Path, preset: str, numbers: Sequence[str]) -> Found:
     """Make the source of one row and measure it.
 
     Raises:
@@ -90,12 +90,7 @@ def run_row(row: Row, clone: Path, preset: str, numbers: Sequence[str]) -> Found
                 stderr=log,
                 check=True,
             )
-    line, out = Line(clone), clone / ".seedmask/measured"
-    found = {}
-    for column, changes in RULERS.items():
-        shutil.rmtree(out, ignore_errors=True)
-        found[column] = line.measure(line.data, line.made / row.source, out, **changes)
-    return found
+    return study.measure(clone, row)
 
 
 def seeded(params: Path, seed: int) -> list[str]:
@@ -104,24 +99,28 @@ def seeded(params: Path, seed: int) -> list[str]:
     return [f"{name}.seed={seed}" for name, section in sections.items() if "seed" in section]
 
 
-def tables(rows: Sequence[Row], found: Mapping[str, Sequence[Found]]) -> tuple[str, str]:
+def tables(
+    rows: Sequence[Row], columns: Sequence[str], found: Mapping[str, Sequence[Found]]
+) -> tuple[str, str]:
     """The table as CSV and as Markdown.
 
     Args:
         rows: in order.
+        columns: of what was found.
         found: by slug, what each seed has found so far.
     """
     stream = io.StringIO()
     writer = csv.writer(stream)
-    columns = [f"{column}: {part}" for column in RULERS for part in ("mean", "deviation")]
-    writer.writerow(["table", "row", "paper", "seeds", *columns])
-    lines = ["| table | row | paper | " + " | ".join(RULERS) + " |", "|---" * 7 + "|"]
+    parts = [f"{column}: {part}" for column in columns for part in ("mean", "deviation")]
+    writer.writerow(["table", "row", "paper", "seeds", *parts])
+    head = "| table | row | paper | " + " | ".join(columns) + " |"
+    lines = [head, "|---" * (3 + len(columns)) + "|"]
     for row in rows:
         seeds = found.get(row.slug, ())
         if not seeds:
             continue
         cells, texts = [], []
-        for column in RULERS:
+        for column in columns:
             values = [each[column] for each in seeds]
             mean = statistics.mean(values)
             spread = statistics.stdev(values) if len(values) > 1 else None
@@ -136,18 +135,29 @@ def tables(rows: Sequence[Row], found: Mapping[str, Sequence[Found]]) -> tuple[s
 def main() -> None:
     """Run what is not done, write the table and print it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--study", nargs="+", choices=studies(), default=studies())
     parser.add_argument("--folder", type=Path, default=Path(".seedmask/ablation"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=[], help="tables, such as 4a or ours")
     parser.add_argument("--preset", default="default")
     parser.add_argument("overrides", nargs="*", help="section.key=value, of every row")
     arguments = parser.parse_intermixed_args()
-    folder: Path = arguments.folder
-    rows = [row for row in ROWS if not arguments.only or row.table in arguments.only]
     head = ["git", "rev-parse", "HEAD"]
     commit = subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+    failed = 0
+    for name in arguments.study:
+        failed += run_study(name, arguments, commit)
+    if failed:
+        raise SystemExit(f"{failed} rows failed; the same command tries them again")
+
+
+def run_study(name: str, arguments: argparse.Namespace, commit: str) -> int:
+    """Run what is not done of one study, write and print its table; how many rows failed."""
+    study: Study = importlib.import_module(STUDY.format(name)).STUDY
+    folder: Path = arguments.folder
+    rows = [row for row in study.rows if not arguments.only or row.table in arguments.only]
     found: dict[str, list[Found]] = {}
-    failed = []
+    failed = 0
     for seed in arguments.seeds:
         clone = folder / f"seed{seed}"
         prepare(clone, commit)
@@ -161,27 +171,28 @@ def main() -> None:
                 "seeds": dict(row.seeds),
                 "source": row.source,
             }
-            place = clone / ".seedmask/rows" / f"{row.slug}.json"
+            place = clone / ".seedmask/rows" / name / f"{row.slug}.json"
             kept = json.loads(place.read_text()) if place.exists() else {}
             same = (tuple(numbers), tuple(row.seeds.items()), row.source)
             if kept.get("key") != key:
                 start = time.monotonic()
                 try:
-                    measured = known.get(same) or run_row(row, clone, arguments.preset, numbers)
+                    measured = known.get(same) or run_row(
+                        study, row, clone, arguments.preset, numbers
+                    )
                 except subprocess.CalledProcessError:
                     print(f"seed {seed}, {row.slug}: failed, see {clone.with_suffix('.log')}")
-                    failed.append(row.slug)
+                    failed += 1
                     continue
-                kept = {"key": key, "miou": measured}
+                kept = {"key": key, "found": measured}
                 write_json(place, kept)
                 print(f"seed {seed}, {row.slug}: {time.monotonic() - start:.0f} s", flush=True)
-            known[same] = kept["miou"]
-            found.setdefault(row.slug, []).append(kept["miou"])
-            for name, text in zip(("csv", "md"), tables(rows, found), strict=True):
-                write_bytes(folder / f"ablation.{name}", text.encode())
-    print(tables(rows, found)[1])
-    if failed:
-        raise SystemExit(f"{len(failed)} rows failed; the same command tries them again")
+            known[same] = kept["found"]
+            found.setdefault(row.slug, []).append(kept["found"])
+            for suffix, text in zip(("csv", "md"), tables(rows, study.columns, found), strict=True):
+                write_bytes(folder / f"{name}.{suffix}", text.encode())
+    print(tables(rows, study.columns, found)[1])
+    return failed
 
 
 if __name__ == "__main__":

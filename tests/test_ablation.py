@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from benchmarks import ablation
-from benchmarks.ablation import RULERS, Found, main, rewired, tables
-from benchmarks.ablation_rows import ROWS, Row
+from benchmarks.ablation import STUDY, main, rewired, studies, tables
+from benchmarks.ablation_study import Found, Row, Study
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.plain_yaml import parse_plain
 from stages.io.declarations import read_nodes
+
+STUDIES: dict[str, Study] = {
+    name: importlib.import_module(STUDY.format(name)).STUDY for name in studies()
+}
+ROWS = [row for study in STUDIES.values() for row in study.rows]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
@@ -37,9 +42,16 @@ def test_every_row_is_of_numbers_that_the_stages_take_and_of_a_source_that_is_ma
         assert f"--seeds {seeds} " in nodes[stage].cmd
 
 
-def test_rows_have_names_of_their_own() -> None:
-    slugs = [row.slug for row in ROWS]
+@pytest.mark.parametrize("name", STUDIES)
+def test_rows_have_names_of_their_own(name: str) -> None:
+    slugs = [row.slug for row in STUDIES[name].rows]
     assert len(set(slugs)) == len(slugs)
+
+
+def test_the_command_knows_no_study_by_name() -> None:
+    text = Path(ablation.__file__).read_text().lower()
+    assert len(STUDIES) > 0
+    assert not [name for name in STUDIES if name in text]
 
 
 def test_other_seeds_reach_the_stages_that_are_named_and_no_other() -> None:
@@ -58,12 +70,14 @@ def test_other_seeds_reach_the_stages_that_are_named_and_no_other() -> None:
 
 
 def test_the_table_has_mean_and_deviation_of_the_rows_that_are_there() -> None:
-    rows = [Row("4a", "first", 70.0), Row("4a", "second"), Row("ours", "third")]
+    rows = [Row("4a", "first", "x/y", 70.0), Row("4a", "second", "x"), Row("ours", "third", "x")]
+    columns = ("one", "other")
     found = {
-        "4a-first": [dict.fromkeys(RULERS, value) for value in (60.0, 61.0, 65.0)],
-        "ours-third": [dict.fromkeys(RULERS, 50.0)],
+        "4a-first": [dict.fromkeys(columns, value) for value in (60.0, 61.0, 65.0)],
+        "ours-third": [dict.fromkeys(columns, 50.0)],
     }
-    as_csv, as_markdown = tables(rows, found)
+    as_csv, as_markdown = tables(rows, columns, found)
+    assert as_markdown.startswith("| table | row | paper | one | other |\n|---|---|---|---|---|\n")
     assert as_csv.splitlines()[1].startswith("4a,first,70.0,3,62.00,2.65,")
     assert as_csv.splitlines()[2].startswith("ours,third,,1,50.00,,")
     assert "| 4a | first | 70.0 | 62.0 ± 2.6 | " in as_markdown
@@ -76,11 +90,11 @@ def test_a_second_call_makes_what_is_missing_and_a_failed_row_stops_no_other(
     made: list[str] = []
     broken = {"4d-edges-alone"}
 
-    def run_row(row: Row, *_: Any) -> Found:
+    def run_row(study: Study, row: Row, *_: Any) -> Found:
         made.append(row.slug)
         if row.slug in broken:
             raise subprocess.CalledProcessError(1, "run")
-        return dict.fromkeys(RULERS, float(len(made)))
+        return dict.fromkeys(study.columns, float(len(made)))
 
     def prepare(clone: Path, commit: str) -> None:
         clone.mkdir(parents=True, exist_ok=True)
@@ -89,6 +103,7 @@ def test_a_second_call_makes_what_is_missing_and_a_failed_row_stops_no_other(
     monkeypatch.setattr(ablation, "run_row", run_row)
     monkeypatch.setattr(ablation, "prepare", prepare)
     call = ["ablation", "--folder", str(tmp_path), "--seeds", "0", "--only", "4d", "4c"]
+    call += ["--study", "a2gnn"]
     monkeypatch.setattr("sys.argv", call)
     with pytest.raises(SystemExit, match="1 rows failed"):
         main()
@@ -97,7 +112,7 @@ def test_a_second_call_makes_what_is_missing_and_a_failed_row_stops_no_other(
     broken.clear()
     main()
     assert made[5:] == ["4d-edges-alone"]
-    whole = tmp_path / "seed0/.seedmask/rows/4d-both.json"
-    assert json.loads(whole.read_text())["miou"]["free"] == 3.0, "the same run as in table 4c"
-    assert "| 4d | both | 78.8 | 3.0 |" in (tmp_path / "ablation.md").read_text()
+    whole = tmp_path / "seed0/.seedmask/rows/a2gnn/4d-both.json"
+    assert json.loads(whole.read_text())["found"]["free"] == 3.0, "the same run as in table 4c"
+    assert "| 4d | both | 78.8 | 3.0 |" in (tmp_path / "a2gnn.md").read_text()
     assert "4d-edges-alone" in capsys.readouterr().out
