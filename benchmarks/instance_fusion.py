@@ -25,7 +25,7 @@ SETTINGS = Fusion(
     walk_radius=5,
     walk_beta=10.0,
     walk_steps=256,
-    tolerance=0.0,
+    tolerance=1e-3,
     background=0.25,
     least_share=0.5,
 )

@@ -7,9 +7,9 @@ they are IRN's.
 # differs from the paper: offsets have a sign, so that no sigmoid ends the centroid branch, and the
 # mean of all offsets is subtracted, as in IRN (here a running one, there from a pass of its own).
 
-Nor does it say what kernels the centroid branch has: here they are 3x3 and reach over an object of
-the embedded images, 4 + 2 cells; from features of one place alone, as IRN's, which rest on ImageNet's
-backbone, drawn images did not learn where a centroid lies.
+The paper is silent on the kernels of the centroid branch. Here they are 3x3 and reach over a small
+object, 2 + 4 cells: from the features of one place, which IRN takes from ImageNet's backbone, a
+backbone of 100 drawn images cannot tell where a centroid lies.
 
 WSID-Net: https://doi.org/10.1007/s11263-021-01526-4. IRN: https://arxiv.org/abs/1904.05044.
 """
