@@ -19,13 +19,13 @@ SIZE, CELL = (375, 500), 4
 #: Centres (row, column) and radius of each instance, in cells.
 DISCS = ((25, 20, 14), (60, 30, 18), (30, 62, 16), (65, 85, 17), (25, 105, 15))
 SETTINGS = Fusion(
-    iterations=300,
+    look_ups=300,
     short=2.5,
     least_area=0.01,
-    radius=5,
-    beta=10.0,
-    steps=256,
-    tolerance=0.0,
+    walk_radius=5,
+    walk_beta=10.0,
+    walk_steps=256,
+    tolerance=1e-3,
     background=0.25,
     least_share=0.5,
 )

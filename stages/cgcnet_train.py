@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from models.cgcnet.updating import refined_object, settled, update_label
 from models.detection import Batch
 from models.fit import build_optimizer, parameter_groups, steps_per_epoch
 from models.ops.crf import Kernels
-from stages.engine.command import run
+from stages.engine.command import part_of, run
 from stages.engine.detectors import DetectorTraining, new_detector, view_batches
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
@@ -109,7 +109,7 @@ def cgcnet_train(params: Params, data: Dataset, labels: Path, classifier: Path, 
     for image in images:  # a bad mask stops the run now, not in an hour
         read_targets(objects[image.image_id], image, any_class=True, where=labels)
     trained = read_spec(classifier, ClassifierSpec)
-    spec = CGCNetSpec(trained.backbone, trained.width, params.sizes, _part(MaskBranch, params))
+    spec = CGCNetSpec(trained.backbone, trained.width, params.sizes, part_of(MaskBranch, params))
     network = new_detector(params, spec, classifier, trained)
     pictures = TrainingImages(images)
     inputs = (data.table("images"), labels, classifier)
@@ -207,7 +207,7 @@ def _updated(
             weights,
             weights.with_suffix(".json"),
             tuple(_label(row) for row in objects[image.image_id]),
-            _part(Kernels, params),
+            part_of(Kernels, params),
             params.update_threshold,
             params.update_where == "contested",
         )
@@ -272,11 +272,6 @@ def _next_labels(item: Item) -> Outcome:
 @cache
 def _network(weights: Path, beside: Path) -> CGCNet:
     return read_network(weights, read_spec(weights, CGCNetSpec))
-
-
-def _part(kind: type[Any], params: Params) -> Any:
-    """The fields of one of the dataclasses that `Params` inherits."""
-    return kind(**{field.name: getattr(params, field.name) for field in dataclasses.fields(kind)})
 
 
 if __name__ == "__main__":

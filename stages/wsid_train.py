@@ -1,11 +1,11 @@
 """WSID-Net from tags and counts, with progressive training (WSID-Net sections 3, 4.2, algorithm 1).
 
 Two CRFs of the class activations make the first labels. All branches learn from them: saliency from
-what is an object, boundaries and centroids from pairs of cells, and the centroids from the counts
-too. Images with tags and images with counts may be different ones: then batches alternate, and the
-subitizing loss is of images with a count alone. Then, `rounds` times, the whole network finds the
-salient instances of the training images, a dense CRF refines where they are, the saliency branch
-alone learns on from that, and its weights become a running average over the rounds.
+what is an object, boundaries and centroids from pairs of cells; then the centroids learn from the
+counts too. Where tags and counts are of different images batches alternate, and the subitizing loss
+is of images with a count alone. Then, `rounds` times, the whole network finds the salient instances
+of the training images, a dense CRF refines where they are, the saliency branch alone learns on from
+that, and its weights become a running average over the rounds.
 
 rounds/0/ holds the first labels and the whole network, rounds/<n>/ the labels of each round, its
 numbers and the head of the saliency branch after it; rounds.csv what became of the counts;
@@ -40,7 +40,8 @@ from models.wsid.fusion import Fusion, as_detection
 from models.wsid.labels import confident_labels, refined_labels
 from models.wsid.learning import Batch, all_losses, averaged, saliency_loss
 from models.wsid.network import CELL, Branches, WSIDNet, WSIDSpec
-from stages.engine.command import run
+from models.wsid.subitizing import count_errors
+from stages.engine.command import part_of, run
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
@@ -67,11 +68,13 @@ class Params(Schedule, Branches, Fusion, Kernels):
     """Numbers of this stage; params.yaml says what each is."""
 
     output_stride: Literal[8, 16]
+    train_backbone: bool
     high: Annotated[float, Field(gt=0, lt=1)]
     low: Annotated[float, Field(gt=0, lt=1)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     radius: Annotated[int, Field(ge=2)]
     subitizing: Annotated[float, Field(ge=0)]
+    count_epochs: Annotated[int, Field(gt=0)]
     rounds: Annotated[int, Field(ge=0)]
     round_epochs: Annotated[int, Field(gt=0)]
     round_rate: Annotated[float, Field(gt=0)]
@@ -83,6 +86,9 @@ class Params(Schedule, Branches, Fusion, Kernels):
     optimizer: Literal["sgd", "adamw"]
     freeze_batch_norm: bool
     precision: Precision
+
+
+Lesson = Literal["labels", "counts", "saliency"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,27 +168,22 @@ def wsid_train(params: Params, data: Dataset, cams: Path, classifier: Path, out:
     if not any(name in tags for name in names):
         raise InputError(f"{data.table('tags')}: no training image has a tag; expected one")
     if params.subitizing and not any(name in counts for name in names):
-        raise InputError(
-            f"{data.table('counts')}: no training image has a count; expected one, or "
-            "wsid_train.subitizing: 0"
-        )
+        expected = "expected one, or wsid_train.subitizing: 0"
+        raise InputError(f"{data.table('counts')}: no training image has a count; {expected}")
     trained = read_spec(classifier, ClassifierSpec)
     spec = WSIDSpec(
         trained.backbone,
         trained.width,
         params.output_stride,
         params.crop,
-        _part(Branches, params),
-        _part(Fusion, params),
+        part_of(Branches, params),
+        part_of(Fusion, params),
     )
     network = new_network(params, spec, classifier, trained)
     _first_labels(params, [images[index] for index in tagged], cams, out)
     every = range(len(images))
     others = [index for index in every if index not in set(tagged)]
-    first = Lessons(
-        TrainingImages(images), out / "rounds/0/labels", tagged, others,
-        counts if params.subitizing else {},
-    )  # fmt: skip
+    first = Lessons(TrainingImages(images), out / "rounds/0/labels", tagged, others, counts)
     inputs = (data.table("images"), data.table("tags"), data.table("counts"), cams, classifier)
     rounds: Curve = []
     curve: Curve = []
@@ -190,15 +191,19 @@ def wsid_train(params: Params, data: Dataset, cams: Path, classifier: Path, out:
     with ExitStack() as checkpoints:
         for turn in range(params.rounds + 1):
             folder = out / f"rounds/{turn}"
-            lessons = first
-            if turn:
-                lessons = dataclasses.replace(
-                    first, labels=folder / "labels", labelled=every, counted=()
+            again = dataclasses.replace(first, labels=folder / "labels", labelled=every)
+            for kind in _kinds(params, turn):
+                checkpoint = Checkpoint("wsid_train", (params, turn, kind), inputs)
+                learned = _train(
+                    params,
+                    network,
+                    again if turn else first,
+                    checkpoints.enter_context(checkpoint),
+                    turn,
+                    kind,
                 )
-            checkpoint = Checkpoint("wsid_train", (params, turn), inputs)
-            learned = _train(params, network, lessons, checkpoints.enter_context(checkpoint), turn)
-            start = len(curve)
-            curve += [row | {"epoch": start + row["epoch"], "turn": turn} for row in learned]
+                start = len(curve)
+                curve += [row | {"epoch": start + row["epoch"], "turn": turn} for row in learned]
             average = averaged(average, network.saliency.state_dict(), turn)
             network.saliency.load_state_dict(average, strict=True)
             if not turn:
@@ -212,7 +217,10 @@ def wsid_train(params: Params, data: Dataset, cams: Path, classifier: Path, out:
             if not turn:
                 _write_instances(out / "first.parquet", rows)
         _write_instances(out / "labels.parquet", rows)
-        write_curve(out / "curve.csv", [_every_term(row, curve[0]) for row in curve])
+        columns = dict.fromkeys(column for row in curve for column in row)
+        write_curve(
+            out / "curve.csv", [{name: row.get(name, 0.0) for name in columns} for row in curve]
+        )
         write_curve(out / "rounds.csv", rounds)
         metrics = {
             "images": len(images),
@@ -241,11 +249,29 @@ def new_network(
     network.pyramid.backbone.load_state_dict(backbone.state_dict(), strict=True)
     if params.freeze_batch_norm:
         freeze_batch_norm(network.pyramid.backbone)
+    if not params.train_backbone:
+        network.pyramid.backbone.requires_grad_(False)
     return network
 
 
+def _kinds(params: Params, turn: int) -> list[Lesson]:
+    """What is learned in a turn, one after the other.
+
+    # differs from the paper, which learns labels and counts together: before the offsets lead
+    # anywhere all numbers are wrong, and what the counts teach drowns what the labels do.
+    """
+    if turn:
+        return ["saliency"]
+    return ["labels", "counts"] if params.subitizing else ["labels"]
+
+
 def _train(
-    params: Params, network: WSIDNet, lessons: Lessons, checkpoint: Checkpoint, turn: int
+    params: Params,
+    network: WSIDNet,
+    lessons: Lessons,
+    checkpoint: Checkpoint,
+    turn: int,
+    kind: Lesson,
 ) -> Curve:
     """The first turn trains everything; the later ones the head of the saliency branch alone."""
     if turn == 1:
@@ -255,26 +281,27 @@ def _train(
     groups = parameter_groups(
         network.pyramid.backbone,
         [network],
-        learning_rate=params.learning_rate * (params.round_rate if turn else 1),
+        learning_rate=params.learning_rate * (1 if kind == "labels" else params.round_rate),
         weight_decay=params.weight_decay,
         head_factor=params.head_factor,
     )
-    steps = steps_per_epoch(len(lessons.labelled), params.batch)
+    if kind != "counts":
+        lessons = dataclasses.replace(lessons, counted=())
+    weight = params.subitizing if kind == "counts" else 0.0
+    learn = partial(all_losses, radius=params.radius, subitizing=weight, counting=params)
+    count = len(lessons.labelled)
+    later = {"counts": params.count_epochs, "saliency": params.round_epochs}
     return train(
         network,
         build_optimizer(params.optimizer, groups, momentum=params.momentum),
         partial(batches, params, lessons),
-        saliency_loss
-        if turn
-        else partial(
-            all_losses, radius=params.radius, subitizing=params.subitizing, counting=params
-        ),
-        epochs=params.round_epochs if turn else params.passes(len(lessons.labelled)),
-        steps=steps * (2 if lessons.counted else 1),
+        saliency_loss if kind == "saliency" else learn,
+        epochs=later.get(kind) or params.passes(count),
+        steps=steps_per_epoch(count, params.batch) * (2 if lessons.counted else 1),
         seed=params.seed + turn,
         precision=params.precision,
         checkpoint=checkpoint,
-        is_last=turn == params.rounds,
+        is_last=turn == params.rounds and kind == _kinds(params, turn)[-1],
     )
 
 
@@ -327,7 +354,7 @@ def _first_labels(params: Params, images: Sequence[ImageFile], cams: Path, out: 
         image.image_id: FirstItem(
             image,
             cams / f"{image.image_id}.npz",
-            _part(Kernels, params),
+            part_of(Kernels, params),
             params.high,
             params.low,
             params.confidence,
@@ -368,7 +395,7 @@ def _found(
             weights.with_suffix(".json"),
             out / f"rounds/{turn}/saliency.pt",
             counts.get(image.image_id) if params.keep_counted else None,
-            _part(Kernels, params),
+            part_of(Kernels, params),
             params.confidence,
             following,
         )
@@ -413,29 +440,8 @@ def _write_instances(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _numbers(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> dict[str, float]:
     """What the labels tell of a round: no truth is looked at."""
-    errors = [
-        each["found"] - counts[each["image_id"]] for each in rows if each["image_id"] in counts
-    ]
-    numbers: dict[str, float] = {
-        "instances": sum(len(each["rows"]) for each in rows),
-        "images_without": sum(not each["rows"] for each in rows),
-    }
-    if errors:
-        numbers |= {
-            "count_error": round(float(np.abs(errors).mean()), 4),
-            "count_bias": round(float(np.mean(errors)), 4),
-        }
-    return numbers
-
-
-def _every_term(row: Mapping[str, float], first: Mapping[str, float]) -> dict[str, float]:
-    """A row of the curve with all columns of the first; a term that the turn has not is 0."""
-    return {name: row.get(name, 0.0) for name in first}
-
-
-def _part(kind: type[Any], params: Params) -> Any:
-    """The fields of one of the dataclasses that `Params` inherits."""
-    return kind(**{field.name: getattr(params, field.name) for field in dataclasses.fields(kind)})
+    errors = count_errors({each["image_id"]: each["found"] for each in rows}, counts)
+    return {"instances": sum(len(each["rows"]) for each in rows), **errors}
 
 
 if __name__ == "__main__":

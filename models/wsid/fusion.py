@@ -23,7 +23,7 @@ from models.detection import Detection
 from models.instance_views import mask_boxes
 from models.ops.cells import cells_to_pixels
 from models.ops.random_walk import affinity_matrix, walk
-from models.wsid.centroids import cluster_centroids, follow_offsets
+from models.wsid.centroids import cluster_centroids, find_centroids
 from models.wsid.paths import Path, path_affinities, search_paths
 from models.wsid.subitizing import Counting, counted_clusters
 
@@ -134,8 +134,8 @@ def salient_instances(
         stride: pixels per cell.
         settings: see `Fusion`.
     """
-    ends = follow_offsets(offsets[None], settings.look_ups)[0]
-    clusters = cluster_centroids(ends.round().long(), offsets, settings.short)
+    centroids = find_centroids(offsets, settings.look_ups)
+    clusters = cluster_centroids(centroids, offsets, settings.short)
     cells = saliency.numpy()
     numbers = counted_clusters(clusters, cells >= SALIENT, settings.least_area)
     if not numbers:

@@ -14,6 +14,7 @@ offsets, without saying what dT* / dV* is.
 WSID-Net: https://doi.org/10.1007/s11263-021-01526-4.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -95,6 +96,17 @@ def subitizing_loss(
     value = share * sum(float(found[image] - counts[image]) ** 2 for image in known)
     linear = share * (slopes * offsets).sum()
     return value + linear - linear.detach(), found
+
+
+def count_errors(found: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, float]:
+    """Mean size and mean of the errors of the numbers found; nothing where no count is known."""
+    errors = [number - counts[name] for name, number in found.items() if name in counts]
+    if not errors:
+        return {}
+    return {
+        "count_error": round(float(np.abs(errors).mean()), 4),
+        "count_bias": round(float(np.mean(errors)), 4),
+    }
 
 
 def count_directions(

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +25,7 @@ from stages.engine.progress import announced
 #: Where a stage leaves what it has read, for whoever started DVC and waits for its record.
 LEFT = "SEEDMASK_INPUTS"
 ROOT = Path(__file__).resolve().parents[2]
+PartT = TypeVar("PartT")
 
 
 def read_params_file(path: Path) -> dict[str, Any]:
@@ -90,6 +91,12 @@ def parse_section(params_type: type[Any], section: object, where: str) -> Any:
         if not _is_finite(value):
             raise InputError(f"{where}.{key}: expected a finite number, found {section[key]!r}")
     return params
+
+
+def part_of(kind: type[PartT], params: PartT) -> PartT:
+    """The fields that `params` has inherited from the dataclass `kind`, as one of these."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return kind(**{field.name: getattr(params, field.name) for field in fields})
 
 
 def _is_finite(value: object) -> bool:

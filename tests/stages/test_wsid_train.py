@@ -14,7 +14,7 @@ from stages.engine.command import parse_section
 from stages.engine.errors import InputError
 from stages.engine.training import TrainingImages
 from stages.io.data_set import Dataset
-from stages.io.label_maps import UNKNOWN, decode_rle, read_label_map
+from stages.io.label_maps import UNKNOWN, decode_rle, encode_label_map, read_label_map
 from stages.io.networks import read_network, read_spec, save_network
 from stages.io.score_maps import ScoreMap, encode_score_map
 from stages.io.tables import COUNTS, INSTANCES, TAGS, read_rows, write_table
@@ -22,11 +22,13 @@ from stages.wsid_train import Lessons, Params, batches, wsid_train
 from tests.stages.drawn_objects import OBJECTS, SIZE, mask_of, write_objects
 
 SECTION: dict[str, Any] = {
-    "seed": 0, "output_stride": 16, "saliency_channels": 4, "rates": [1], "channels": 4,
+    "seed": 0, "output_stride": 16, "train_backbone": False, "saliency_channels": 4,
+    "rates": [1], "channels": 4,
     "mixing": True, "mutual": "parallel", "enhancement": "both", "canny": [0.67, 1.33],
     "enhancement_channels": 4, "detached": True, "high": 0.3, "low": 0.05, "confidence": 0.7,
     "iterations": 2, "gaussian_xy": 3.0, "gaussian_compat": 3.0, "bilateral_xy": 49.0,
     "bilateral_rgb": 5.0, "bilateral_compat": 4.0, "radius": 3, "subitizing": 1.0, "rounds": 2,
+    "count_epochs": 1,
     "round_epochs": 1, "round_rate": 0.3, "keep_counted": True, "look_ups": 20, "short": 2.5,
     "least_area": 0.0, "walk_radius": 3, "walk_beta": 10.0, "walk_steps": 8, "tolerance": 0.0,
     "background": 0.25, "least_share": 0.0, "epochs": 1, "min_steps": 0, "batch": 2, "crop": 48,
@@ -94,7 +96,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             wsid_train(params(), **(paths | {"out": again}))
     kept = paths["out"].with_name("checkpoints")
-    assert len(list(kept.rglob("*.pt"))) == 3
+    assert len(list(kept.rglob("*.pt"))) == 4
     wsid_train(params(), **(paths | {"out": again}))
     assert not list(kept.rglob("*.pt"))
     for name in FILES:
@@ -123,8 +125,9 @@ def _check_what_is_told(out: Path) -> None:
     assert [row["round"] for row in rounds] == ["0", "1", "2"]
     assert float(rounds[-1]["count_error"]) == metrics["count_error"] >= 0
     curve = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))
-    assert [row["turn"] for row in curve] == ["0", "1", "2"]
-    assert float(curve[0]["boundaries"]) > 0 == float(curve[1]["boundaries"])
+    assert [row["turn"] for row in curve] == ["0", "0", "1", "2"]
+    assert [float(row["boundaries"]) > 0 for row in curve] == [True, True, False, False]
+    assert float(curve[0]["count"]) == 0 < float(curve[1]["count"])
     rows = read_rows(out / "labels.parquet", INSTANCES)
     assert len(rows) == metrics["instances"]
     by_image = {name: [row for row in rows if row["image_id"] == name] for name in "ad"}
@@ -143,8 +146,6 @@ def lessons(paths: dict[str, Any], counted: list[int]) -> Lessons:
     data: Dataset = paths["data"]
     labels = paths["out"] / "labels"
     labels.mkdir(parents=True, exist_ok=True)
-    from stages.io.label_maps import encode_label_map
-
     (labels / "a.png").write_bytes(encode_label_map(mask_of((4, 4, 20, 22)).astype(np.uint8)))
     pictures = TrainingImages(data.images("train"))
     return Lessons(pictures, labels, [0, 0, 0, 0], counted, {"a": 2, "d": 1})

@@ -6,6 +6,7 @@ from models.wsid.centroids import follow_offsets
 from models.wsid.subitizing import (
     Counting,
     count_directions,
+    count_errors,
     counted_clusters,
     subitizing_loss,
 )
@@ -104,3 +105,9 @@ def test_only_clusters_whose_salient_part_is_large_enough_count():
     salient = np.array([[1, 0, 0, 0], [1, 1, 1, 0]], dtype=bool)
     assert counted_clusters(clusters, salient, 0.0) == [0, 1, 2]
     assert counted_clusters(clusters, salient, 0.2) == [1]
+
+
+def test_errors_are_of_the_images_whose_number_is_known():
+    found = {"a": 3, "b": 1, "c": 7}
+    assert count_errors(found, {"a": 1, "b": 2}) == {"count_error": 1.5, "count_bias": 0.5}
+    assert count_errors(found, {"d": 1}) == {}
