@@ -3,10 +3,10 @@
     ./python -m benchmarks.tag_tables FOLDER [--part tuning|rest|all] [--batch 400] [--curves CSV]
 
 In a clone in which the line has run up to `feature_infer`: how many masks are named right
-(`MEASURES` of stages/io/measures.py) and the mIoU of the label maps, for tags at random, by attention
-alone, from the graph without and with filtering, in batches, and over beta and r. Numbers may be
-chosen on the tuning part alone (benchmarks/parts.py). `--curves` writes beta and r as CSV for `dvc
-plots`: number, value, named, miou.
+(`INSTANCE_MEASURES` of stages/io/measures.py) and the mIoU of the label maps, for tags at random,
+by attention alone, from the graph without and with filtering, in batches, and over beta and r.
+Numbers may be chosen on the tuning part alone (benchmarks/parts.py). `--curves` writes beta and r
+as CSV: number, value, named, miou.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from stages.tag_assign import Method, Params, tag_assign
 BETAS = (0.0, 3.0, 10.0, 30.0, 90.0, 300.0)
 RETENTIONS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
 SEEDS = 5  # of the random tags
-NAMED = ("named", "named_objects", "named_several", "noise_found")
+NAMED = ("named", "named_several", "noise_found")
 
 
 def rows(params: Params, batch: int) -> Iterator[tuple[str, Method, Params]]:

@@ -55,8 +55,8 @@ INSTANCE_MEASURES: Mapping[str, tuple[str, str]] = {
           "enough: wrong masks cost nothing"),
     "named": ("named right", "of all masks, whatever their score, the share with the class that "
               "most of their pixels are of, or without one where that is the background"),
-    "named_objects": ("named, objects", "that of the masks that are mostly of an object"),
-    "named_several": ("named, several", "that of these in images that show several classes"),
+    "named_several": ("named, of several", "that of the masks that are mostly of an object, in "
+                      "images that show several classes"),
     "noise_found": ("noise found", "of the masks that are mostly background, the share without a "
                     "class"),
     "box_iou": ("box IoU", "the mean IoU of true masks with the masks of their own boxes, one that "
