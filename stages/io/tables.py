@@ -113,4 +113,8 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         raise InputError(f"{path}: not a parquet table: {error}") from error
     if content.schema.names != schema.names:
         raise InputError(f"{path}: expected columns {schema.names}, found {content.schema.names}")
-    return content.cast(schema)
+    try:
+        return content.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: expected the types of {schema.names}: {reason}") from error

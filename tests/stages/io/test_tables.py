@@ -63,3 +63,11 @@ def test_unreadable_tables_are_named(tmp_path: Path) -> None:
     write_table(path, pd.DataFrame({"category": [1], "name": ["cat"]}), CATEGORIES)
     with pytest.raises(InputError, match=r"t\.parquet: expected columns \['image_id'"):
         read_table(path, TAGS)
+
+
+def test_a_column_of_another_type_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"image_id": ["a"], "category": ["cat"]}).to_parquet(path)
+    with pytest.raises(InputError, match=r"t\.parquet: expected the types of .*cat") as caught:
+        read_rows(path, TAGS)
+    assert "\n" not in str(caught.value)
