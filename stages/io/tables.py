@@ -72,6 +72,28 @@ TRUST = pa.schema(
         ("trust", pa.float32()),
     ]
 )
+#: One row per salient instance: its tag, null where it was rejected; how active that tag is in its
+#: box; and what deciding otherwise costs at least of the objective, null where nothing else can be.
+NAMES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("instance_id", pa.int64()),
+        ("tag", pa.string()),
+        ("attention", pa.float32()),
+        ("margin", pa.float64()),
+    ]
+)
+#: One row per image with salient instances: how many there are, named and rejected, and the least
+#: of their margins.
+DOUBTS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("instances", pa.int32()),
+        ("named", pa.int32()),
+        ("rejected", pa.int32()),
+        ("least_margin", pa.float64()),
+    ]
+)
 
 
 def write_table(path: Path, table: "pd.DataFrame", schema: pa.Schema) -> None:
