@@ -160,12 +160,12 @@ def _attention(
     if missing:
         raise InputError(f"{path}: no scores of category {missing[0]}, a tag of the image")
     chosen = score_map.scores[[score_map.classes.tolist().index(tag) for tag in tags]]
+    wrong = ~((chosen >= 0) & (chosen <= 1))  # true for nan too
+    if wrong.any():
+        raise InputError(f"{path}: score {chosen[wrong][0]}; expected 0 to 1")
     boxes = [(row["x0"], row["y0"], row["x1"], row["y1"]) for row in rows]
     values = box_means(chosen.astype(np.float32), boxes, image.size, score_map.stride)
-    wrong = ~((values >= 0) & (values <= 1))  # true for nan too
-    if wrong.any():
-        raise InputError(f"{path}: scores with the mean {values[wrong][0]}; expected 0 to 1")
-    return values
+    return np.clip(values, 0, 1)  # what is interpolated may be above by a rounding
 
 
 def _directions(features: Path, rows: Sequence[Row], instances: Path) -> npt.NDArray[np.float32]:

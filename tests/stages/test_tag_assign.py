@@ -200,10 +200,11 @@ def test_features_of_other_instances_are_refused(salient: Salient) -> None:
 
 @pytest.mark.parametrize("value", [1.5, -0.5, np.nan])
 def test_attention_outside_0_to_1_is_refused(salient: Salient, value: float) -> None:
-    scores = np.full((1, *SIZE), value, dtype=np.float16)
+    scores = np.zeros((1, *SIZE), dtype=np.float16)
+    scores[0, 3, 5] = value
     score_map = ScoreMap(scores, np.array([1], np.int64), SIZE, 1)
     write_bytes(salient.maps / "cat1.npz", encode_score_map(score_map))
-    refused(salient, "cat1.npz: scores with the mean ")
+    refused(salient, f"cat1.npz: score {value}; expected 0 to 1")
 
 
 def test_a_tag_without_scores_is_refused(salient: Salient) -> None:
