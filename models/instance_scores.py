@@ -140,9 +140,9 @@ def names_right(truth: Sequence[Objects], found: Sequence[Objects]) -> dict[str,
     is none.
 
     Returns:
-        named: of all masks the share that is right, noise being so without a class; named_objects:
-        of those that show a class; named_several: of these where there are several classes in the
-        image; noise_found: of the masks that show noise, those without a class.
+        named: of all masks the share that is right, noise being so without a class; named_several:
+        of those that show a class, in images that hold several; noise_found: of the masks that show
+        noise, those without a class.
     """
     right, shows, several = [], [], []
     for true, detected in zip(truth, found, strict=True):
@@ -153,7 +153,6 @@ def names_right(truth: Sequence[Objects], found: Sequence[Objects]) -> dict[str,
     rights, objects, many = (np.array(each, dtype=bool) for each in (right, shows, several))
     return {
         "named": mean_known(rights),
-        "named_objects": mean_known(rights[objects]),
         "named_several": mean_known(rights[objects & many]),
         "noise_found": mean_known(rights[~objects]),
     }

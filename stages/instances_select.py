@@ -151,12 +151,18 @@ def _of_json(path: Path) -> Iterator[Found]:
     """COCO's annotations; image_id is the name of the image's file without its ending."""
     content = read_json(path, ("images", "annotations"))
     names: dict[object, str] = {}
+    taken: set[str] = set()
     for number, entry in enumerate(content["images"]):
         key, file = entry.get("id"), entry.get("file_name")
         if not isinstance(key, int | str) or not isinstance(file, str):
             found = f"id {shown(key)}, file_name {shown(file)}"
             raise InputError(f"{path}: images[{number}]: {found}; expected both")
-        names[key] = PurePosixPath(file).stem
+        name = PurePosixPath(file).stem
+        if key in names or name in taken:
+            found = f"id {shown(key)}, file_name {shown(file)}"
+            raise InputError(f"{path}: images[{number}]: {found}: an image like it stands above")
+        names[key] = name
+        taken.add(name)
     for number, entry in enumerate(content["annotations"]):
         where, key = f"{path}: annotations[{number}]", entry.get("image_id")
         if not isinstance(key, int | str) or key not in names:

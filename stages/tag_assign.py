@@ -9,15 +9,13 @@ Writes
     instances.parquet   those with a category, to learn from
     labels/             the same as label maps: smaller on top, rejected = 255; whole masks that
                         the user brought are as they are
-    instances.csv       tag, attention and margin of each: what deciding otherwise costs at least
-    images.csv          by image: how many were named and rejected, and the least margin; the
-                        least certain image first
+    names.parquet       tag, attention and margin of each: what deciding otherwise costs at least;
+                        the least certain first
+    doubts.parquet      by image: how many were named and rejected, and the least margin
     metrics.json        counts, and the objective between its bounds
 """
 
-import csv
 import dataclasses
-import io
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -45,7 +43,7 @@ from stages.io.data_set import Dataset, ImageFile
 from stages.io.features import read_features
 from stages.io.label_maps import decode_rle, encode_label_map, read_label_map
 from stages.io.score_maps import read_score_map
-from stages.io.tables import INSTANCES, read_rows, write_table
+from stages.io.tables import DOUBTS, INSTANCES, NAMES, read_rows, write_table
 
 Method = Literal["random", "attention", "unfiltered", "graph"]
 Row = dict[str, Any]
@@ -162,12 +160,12 @@ def _attention(
     if missing:
         raise InputError(f"{path}: no scores of category {missing[0]}, a tag of the image")
     chosen = score_map.scores[[score_map.classes.tolist().index(tag) for tag in tags]]
+    wrong = ~((chosen >= 0) & (chosen <= 1))  # true for nan too
+    if wrong.any():
+        raise InputError(f"{path}: score {chosen[wrong][0]}; expected 0 to 1")
     boxes = [(row["x0"], row["y0"], row["x1"], row["y1"]) for row in rows]
     values = box_means(chosen.astype(np.float32), boxes, image.size, score_map.stride)
-    wrong = ~((values >= 0) & (values <= 1))  # true for nan too
-    if wrong.any():
-        raise InputError(f"{path}: scores with the mean {values[wrong][0]}; expected 0 to 1")
-    return values
+    return np.clip(values, 0, 1)  # what is interpolated may be above by a rounding
 
 
 def _directions(features: Path, rows: Sequence[Row], instances: Path) -> npt.NDArray[np.float32]:
@@ -247,38 +245,29 @@ def _write(data: Dataset, known: Known, found: Assignment, out: Path) -> None:
 def _write_tables(
     data: Dataset, known: Known, rows: Sequence[Row], found: Assignment, out: Path
 ) -> None:
-    """instances.csv and images.csv; a margin is empty where there was nothing else to decide."""
-    names = data.class_names()
-    lines = []
-    by_image: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    decided = zip(rows, found.categories.tolist(), found.margins.tolist(), strict=True)
-    for number, (row, column, margin) in enumerate(decided):
-        tag = names[row["category"]] if row["category"] else ""
-        seen = "" if column == REJECTED else f"{known.attention[number, column]:.4f}"
-        lines.append((row["image_id"], row["instance_id"], tag, seen, _text(margin)))
-        by_image[row["image_id"]].append((row["category"], margin))
-    header = ("image_id", "instance_id", "tag", "attention", "margin")
-    _write_csv(out / "instances.csv", header, lines)
-    images = [
-        (name, len(own), sum(value > 0 for value, _ in own), min(margin for _, margin in own))
-        for name, own in by_image.items()
+    """names.parquet and doubts.parquet; what has no finite margin comes last."""
+    classes = data.class_names()
+    attention = [
+        None if column == REJECTED else float(known.attention[number, column])
+        for number, column in enumerate(found.categories.tolist())
     ]
-    images.sort(key=lambda line: (math.inf if math.isnan(line[3]) else line[3], line[0]))
-    _write_csv(
-        out / "images.csv",
-        ("image_id", "instances", "named", "rejected", "least_margin"),
-        [(name, n, kept, n - kept, _text(margin)) for name, n, kept, margin in images],
+    names = pd.DataFrame(
+        {
+            "image_id": [row["image_id"] for row in rows],
+            "instance_id": [row["instance_id"] for row in rows],
+            "tag": [classes[row["category"]] if row["category"] else None for row in rows],
+            "attention": attention,
+            "margin": np.where(np.isfinite(found.margins), found.margins, np.nan),
+        }
     )
-
-
-def _text(margin: float) -> str:
-    return f"{margin:.6g}" if math.isfinite(margin) else ""
-
-
-def _write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *lines])
-    write_bytes(path, text.getvalue().encode())
+    names = names.sort_values("margin", kind="stable")
+    by_image = names.groupby("image_id", sort=False)
+    doubts = by_image.agg(
+        instances=("instance_id", "size"), named=("tag", "count"), least_margin=("margin", "min")
+    ).reset_index()
+    doubts["rejected"] = doubts["instances"] - doubts["named"]
+    write_table(out / "names.parquet", names, NAMES)
+    write_table(out / "doubts.parquet", doubts, DOUBTS)
 
 
 def _unused_tags(data: Dataset, known: Known, found: Assignment) -> int:

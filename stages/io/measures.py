@@ -62,6 +62,12 @@ def _at(prefix: str, title: str, meaning: str) -> dict[str, tuple[str, str]]:
 INSTANCE_MEASURES: Mapping[str, tuple[str, str]] = {
     **_at("", "AP", "COCO's average precision: over detections of the right class, best first, the "
           "precision at 101 recalls, averaged over classes"),
+    "named": ("named right", "of all masks, whatever their score, the share with the class that "
+              "most of their pixels are of, or without one where that is the background"),
+    "named_several": ("named, of several", "that of the masks that are mostly of an object, in "
+                      "images that show several classes"),
+    "noise_found": ("noise found", "of the masks that are mostly background, the share without a "
+                    "class"),
     **_at("voc_", "VOC AP", "VOC's AP^r of the right class: the area under precision and recall, a "
           "second mask of an object being wrong"),
     **_at("any_", "AP, any class", "COCO's average precision where no class is asked for"),
@@ -70,12 +76,6 @@ INSTANCE_MEASURES: Mapping[str, tuple[str, str]] = {
           "S4Net's public code counts it: images with few objects weigh as much as full ones"),
     **_at("found", "found", "the mean over images of the share of objects that some mask overlaps "
           "enough: wrong masks cost nothing"),
-    "named": ("named right", "of all masks, whatever their score, the share with the class that "
-              "most of their pixels are of, or without one where that is the background"),
-    "named_objects": ("named, objects", "that of the masks that are mostly of an object"),
-    "named_several": ("named, several", "that of these in images that show several classes"),
-    "noise_found": ("noise found", "of the masks that are mostly background, the share without a "
-                    "class"),
     "box_iou": ("box IoU", "the mean IoU of true masks with the masks of their own boxes, one that "
                 "is missing counting 0; neither scores nor missed objects play a part"),
     **{

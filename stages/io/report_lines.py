@@ -98,6 +98,7 @@ class Line:
 
     Attributes:
         title: of the page.
+        saw: what it has learned from, in words; empty: boxes.
         path: the steps of the line, in a few words each.
         sources: in the order of dvc.yaml.
         shown: those with pictures in the gallery.
@@ -109,6 +110,7 @@ class Line:
     """
 
     title: str
+    saw: str
     path: tuple[str, ...]
     sources: tuple[Source, ...]
     shown: tuple[Source, ...]
@@ -171,6 +173,7 @@ def read_line(nodes: Sequence[Node], line: str, where: Path) -> Line:
         raise InputError(f"{where}: line {line!r}: no final labels are measured; {expected}")
     return Line(
         str(own.meta.get("title", f"The line {line}")),
+        str(own.meta.get("saw", "")),
         tuple(step.strip() for step in str(own.meta.get("path", "")).split(",") if step.strip()),
         sources,
         tuple(

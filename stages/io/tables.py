@@ -98,6 +98,28 @@ TRUST = pa.schema(
         ("trust", pa.float32()),
     ]
 )
+#: One row per salient instance: its tag, null where it was rejected; how active that tag is in its
+#: box; and what deciding otherwise costs at least of the objective, null where nothing else can be.
+NAMES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("instance_id", pa.int64()),
+        ("tag", pa.string()),
+        ("attention", pa.float32()),
+        ("margin", pa.float64()),
+    ]
+)
+#: One row per image with salient instances: how many there are, named and rejected, and the least
+#: of their margins.
+DOUBTS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("instances", pa.int32()),
+        ("named", pa.int32()),
+        ("rejected", pa.int32()),
+        ("least_margin", pa.float64()),
+    ]
+)
 
 
 def write_table(path: Path, table: "pd.DataFrame", schema: pa.Schema) -> None:
@@ -144,4 +166,8 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
             content = content.append_column(name, pa.nulls(len(content)))
     if content.schema.names != schema.names:
         raise InputError(f"{path}: expected columns {schema.names}, found {content.schema.names}")
-    return content.cast(schema)
+    try:
+        return content.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: expected the types of {schema.names}: {reason}") from error

@@ -120,7 +120,6 @@ def test_a_mask_shows_what_most_of_its_pixels_are_of(seed):
     right, shows, several = map(np.array, (right, shows, several))
     assert names_right(truth, found) == {
         "named": right.mean(),
-        "named_objects": right[shows].mean(),
         "named_several": right[shows & several].mean(),
         "noise_found": right[~shows].mean(),
     }

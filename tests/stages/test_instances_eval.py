@@ -212,4 +212,3 @@ def test_masks_without_a_class_beside_named_ones_are_noise(paths: dict[str, Any]
         paths, TRUTH, [*TRUTH[:2], {**TRUTH[2], "category": 1}, {**noise, "category": 1}]
     )
     assert (wrong["named"], wrong["noise_found"]) == (50, 0)
-    assert wrong["named_objects"] == 66.67

@@ -10,7 +10,7 @@ import pytest
 from stages.engine.errors import InputError
 from stages.instances_select import Params, instances_select
 from stages.io.data_set import Dataset
-from stages.io.label_maps import decode_rle
+from stages.io.label_maps import decode_rle, encode_rle
 from stages.io.tables import INSTANCES, read_rows, read_table, write_table
 from tests.stages.drawn_objects import OBJECTS, SIZE, mask_of, write_objects
 
@@ -73,8 +73,6 @@ def test_what_scores_low_or_is_empty_is_left_out_and_counted(data: Dataset) -> N
     table = read_table(path, INSTANCES)
     table["score"] = [0.4, 0.5, 0.9, 0.6, 0.1]
     nothing = np.zeros(SIZE, dtype=bool)
-    from stages.io.label_maps import encode_rle
-
     table.loc[2, "mask"] = encode_rle(nothing)
     write_table(path, table, INSTANCES)
     rows, metrics = selected(data, path)
@@ -133,6 +131,11 @@ def _set(place: str, number: int, key: str, value: object) -> Callable[[dict[str
     [
         (lambda content: content.pop("images"), "brought.json: images: expected a list"),
         (_set("images", 1, "file_name", 3), "images[1]: id 1, file_name 3; expected both"),
+        (
+            _set("images", 1, "id", 0),
+            "images[1]: id 0, file_name 'some/where/b.jpg': an image like",
+        ),
+        (_set("images", 1, "file_name", "a.png"), "images[1]: id 1, file_name 'a.png': an image"),
         (_set("annotations", 2, "image_id", 77), "annotations[2]: image_id 77: no image has"),
         (_set("annotations", 0, "image_id", [0]), "annotations[0]: image_id [0]: no image has"),
         (_set("annotations", 0, "segmentation", None), "None: not polygons or run lengths"),

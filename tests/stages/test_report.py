@@ -246,6 +246,14 @@ def test_a_line_that_is_not_declared_is_named(
         report(PARAMS, line=line, **paths)
 
 
+def test_what_a_line_has_learned_from_is_declared(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    assert re.search(r"the line saw\s+\d+ boxes of 1 classes and turned", written(paths))
+    graph = paths["graph"].read_text()
+    paths["graph"].write_text(graph.replace("{title: From A to B,", "{title: A, saw: image tags,"))
+    assert re.search(r"the line saw\s+image tags and turned", written(paths))
+
+
 def test_a_line_without_instances_or_corrections_has_a_page(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     graph = paths["graph"].read_text()

@@ -1,4 +1,3 @@
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,16 @@ from stages.engine.files import write_bytes
 from stages.io.features import Features, read_features, write_features
 from stages.io.label_maps import encode_label_map, read_label_map
 from stages.io.score_maps import ScoreMap, encode_score_map
-from stages.io.tables import INSTANCES, KINDS, TAGS, read_rows, read_table, write_table
+from stages.io.tables import (
+    DOUBTS,
+    INSTANCES,
+    KINDS,
+    NAMES,
+    TAGS,
+    read_rows,
+    read_table,
+    write_table,
+)
 from stages.tag_assign import Method, Params, tag_assign
 from tests.stages.drawn_salient import (
     IMAGES_OF,
@@ -45,11 +53,6 @@ def assigned(
     rows = read_rows(out / "salient.parquet", INSTANCES)
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text())
     return [row["category"] for row in rows], metrics
-
-
-def lines(salient: Salient, name: str) -> list[dict[str, str]]:
-    with (salient.data.folder / "out" / name).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_graph_corrects_what_attention_mistakes_and_rejects_noise(salient: Salient) -> None:
@@ -123,17 +126,26 @@ def test_a_whole_mask_stays_as_it_was_brought(salient: Salient) -> None:
     assert (folder / "out/labels/cat0.png").read_bytes() == brought
 
 
-def test_the_least_certain_image_comes_first(salient: Salient) -> None:
-    assigned(salient)
-    instances, images = lines(salient, "instances.csv"), lines(salient, "images.csv")
-    assert [line["tag"] for line in instances[:3]] == ["cat", "cat", "dog"]
-    least = [float(line["least_margin"]) for line in images]
-    assert least == sorted(least)
-    for line in images:
-        own = [each for each in instances if each["image_id"] == line["image_id"]]
-        assert int(line["instances"]) == len(own)
-        assert int(line["rejected"]) == sum(not each["tag"] for each in own)
-        assert float(line["least_margin"]) == min(float(each["margin"]) for each in own)
+def test_the_least_certain_comes_first(salient: Salient) -> None:
+    found, _ = assigned(salient)
+    names = read_rows(salient.data.folder / "out/names.parquet", NAMES)
+    doubts = read_rows(salient.data.folder / "out/doubts.parquet", DOUBTS)
+    for rows, column in ((names, "margin"), (doubts, "least_margin")):
+        margins = [row[column] for row in rows]
+        assert margins == sorted(margins)
+    for row in names:
+        tag = {0: None, 1: "cat", 2: "dog"}[found[row["instance_id"] - 1]]
+        assert row["tag"] == tag
+        assert (row["attention"] is None) == (tag is None)
+    for row in doubts:
+        own = [each for each in names if each["image_id"] == row["image_id"]]
+        rejected = sum(each["tag"] is None for each in own)
+        counts = (row["instances"], row["named"], row["rejected"])
+        assert counts == (len(own), len(own) - rejected, rejected)
+        assert row["least_margin"] == own[0]["margin"]
+    assigned(salient, method="attention")
+    names = read_rows(salient.data.folder / "out/names.parquet", NAMES)
+    assert [row["margin"] for row in names] == [None] * 12
 
 
 def test_no_instances_are_no_error(salient: Salient) -> None:
@@ -188,10 +200,11 @@ def test_features_of_other_instances_are_refused(salient: Salient) -> None:
 
 @pytest.mark.parametrize("value", [1.5, -0.5, np.nan])
 def test_attention_outside_0_to_1_is_refused(salient: Salient, value: float) -> None:
-    scores = np.full((1, *SIZE), value, dtype=np.float16)
+    scores = np.zeros((1, *SIZE), dtype=np.float16)
+    scores[0, 3, 5] = value
     score_map = ScoreMap(scores, np.array([1], np.int64), SIZE, 1)
     write_bytes(salient.maps / "cat1.npz", encode_score_map(score_map))
-    refused(salient, "cat1.npz: scores with the mean ")
+    refused(salient, f"cat1.npz: score {value}; expected 0 to 1")
 
 
 def test_a_tag_without_scores_is_refused(salient: Salient) -> None:

@@ -1,5 +1,7 @@
+import html
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +125,13 @@ def test_the_addresses_of_a_grid_change_with_the_bytes(client: TestClient) -> No
     assert "immutable" in client.get(f"/photograph?id={IMAGES[0]}&v=1").headers["cache-control"]
     assert old.count('class="over"') == 60
     assert "page 1 of 2" in old
+
+
+def test_an_image_in_a_table_is_a_click_away(client: TestClient) -> None:
+    page = client.get("/stage?name=dataset").text
+    found = re.search(rf'<td><a href="([^"]*)">{IMAGES[0]}</a></td>', page)
+    assert found is not None
+    assert client.get(html.unescape(found[1])).status_code == 200
 
 
 def test_a_graph_shows_the_affinities_of_the_pixel_asked_for(client: TestClient) -> None:

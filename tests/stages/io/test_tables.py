@@ -75,3 +75,11 @@ def test_a_table_from_before_ranks_has_null_ranks(tmp_path: Path) -> None:
     ranked = [ROW | {"rank": 2}, ROW]
     write_table(tmp_path / "t.parquet", pd.DataFrame(ranked), INSTANCES)
     assert read_rows(tmp_path / "t.parquet", INSTANCES) == ranked
+
+
+def test_a_column_of_another_type_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"image_id": ["a"], "category": ["cat"]}).to_parquet(path)
+    with pytest.raises(InputError, match=r"t\.parquet: expected the types of .*cat") as caught:
+        read_rows(path, TAGS)
+    assert "\n" not in str(caught.value)
