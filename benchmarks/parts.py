@@ -39,8 +39,11 @@ from stages.io.tables import INSTANCES, read_rows, write_table
 
 Counts = npt.NDArray[np.int64]
 SAMPLES = 2000
-SHOWN = ("map", "any_map", "any_ap50", "any_ap70", "image_ap", "found", "box_iou", "instances")
-SHOWN += ("named", "named_several", "noise_found")
+SHOWN = (
+    "map", "any_map", "any_ap50", "any_ap70", "image_ap", "found", "box_iou", "box_iou_small",
+    "box_iou_medium", "box_iou_large", "box_iou_tiny", "instances", "named", "named_several",
+    "noise_found",
+)  # fmt: skip
 
 
 def is_tuning(image_id: str) -> bool:
