@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import ablation
@@ -14,6 +16,8 @@ from benchmarks.ablation_study import Found, Row, Study
 from stages.engine.command import parse_section, read_params_file
 from stages.engine.plain_yaml import parse_plain
 from stages.io.declarations import read_nodes
+from stages.io.label_maps import encode_rle
+from stages.io.tables import IMAGES, INSTANCES, write_table
 
 STUDIES: dict[str, Study] = {
     name: importlib.import_module(STUDY.format(name)).STUDY for name in studies()
@@ -116,3 +120,29 @@ def test_a_second_call_makes_what_is_missing_and_a_failed_row_stops_no_other(
     assert json.loads(whole.read_text())["found"]["free"] == 3.0, "the same run as in table 4c"
     assert "| 4d | both | 78.8 | 3.0 |" in (tmp_path / "a2gnn.md").read_text()
     assert "4d-edges-alone" in capsys.readouterr().out
+
+
+def test_rankings_are_measured_as_found_and_as_given(tmp_path: Path) -> None:
+    made = tmp_path / "data"
+    rows = [
+        {"image_id": "v", "instance_id": number, "category": 1, "x0": 0, "y0": top, "x1": 9,
+         "y1": top + 4, "area": 36, "is_crowd": False, "mask": encode_rle(rows_from(top)),
+         "score": 1.0, "rank": number}
+        for number, top in enumerate((0, 8, 16), start=1)
+    ]  # fmt: skip
+    image = {"image_id": "v", "split": "val", "file": "v.png", "width": 9, "height": 24, "md5": ""}
+    write_table(made / "ranking_curate/images.parquet", pd.DataFrame([image]), IMAGES)
+    orders = {"ranking_curate/instances": (1, 2, 3), "ranker_infer/instances": (3, 2, 1),
+              "ranker_infer/given": (1, 3, 2)}  # fmt: skip
+    for name, order in orders.items():
+        table = pd.DataFrame(rows).assign(rank=order)
+        write_table(made / f"{name}.parquet", table, INSTANCES)
+    study = STUDIES["irsr"]
+    found = study.measure(tmp_path, study.rows[0])
+    assert found == {"pairs, given": pytest.approx(66.67), "SA-SOR": -100}
+
+
+def rows_from(top: int) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    mask = np.zeros((24, 9), dtype=bool)
+    mask[top : top + 4] = True
+    return mask
