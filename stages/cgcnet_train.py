@@ -32,7 +32,7 @@ from models.detection import Batch
 from models.fit import build_optimizer, parameter_groups, steps_per_epoch
 from models.ops.crf import Kernels
 from stages.engine.command import run
-from stages.engine.detectors import CroppedTraining, new_detector, view_batches
+from stages.engine.detectors import DetectorTraining, new_detector, view_batches
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.memo import Outcome
@@ -53,7 +53,7 @@ from stages.io.tables import INSTANCES, write_table
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params(CroppedTraining, MaskBranch, Kernels):
+class Params(DetectorTraining, MaskBranch, Kernels):
     """Numbers of this stage; params.yaml says what each is."""
 
     updates: Annotated[int, Field(ge=0)]

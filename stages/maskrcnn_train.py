@@ -18,7 +18,7 @@ from models.detection import Batch
 from models.fit import build_optimizer, parameter_groups, steps_per_epoch
 from models.maskrcnn import MaskRCNNSpec
 from stages.engine.command import run
-from stages.engine.detectors import CroppedTraining, new_detector, view_batches
+from stages.engine.detectors import DetectorTraining, new_detector, view_batches
 from stages.engine.files import write_json
 from stages.engine.progress import counted
 from stages.engine.training import (
@@ -34,7 +34,7 @@ from stages.io.objects import objects_by_image, read_targets
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Params(CroppedTraining):
+class Params(DetectorTraining):
     """Numbers of this stage; params.yaml says what each is."""
 
     any_class: bool

@@ -1,14 +1,17 @@
 """The ranking network on ranked instances: it learns to find, outline and order them (IRSR 4).
 
-New heads on the classifier's backbone. Images are brought to one size and mirrored, never cropped:
-where an instance lies is part of how salient it is. Nothing is measured here but the loss;
-ranking_eval does that on the validation images.
+New heads on the classifier's backbone. First, as in the paper on another data set, all but the
+ranking branch learns to find objects, salient or not, in random crops of all training images. Then
+all of it learns on the ranked images, brought to one size and mirrored, never cropped: where an
+instance lies is part of how salient it is. Nothing is measured here but the loss; ranking_eval does
+that on the validation images. A run that is killed goes on after its last epoch.
 
 IRSR: https://arxiv.org/abs/2107.03824.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -22,21 +25,22 @@ from models.cam import ClassifierSpec
 from models.detection import Targets
 from models.fit import build_optimizer, parameter_groups, shuffled, steps_per_epoch
 from models.irsr.branch import Ranking
-from models.irsr.network import UNKNOWN_PERSON, RankingSpec
+from models.irsr.network import UNKNOWN_PERSON, RankingNetwork, RankingSpec
 from models.irsr.views import RankedBatch, as_ranked_batch, ranked_view
 from stages.engine.command import run
-from stages.engine.detectors import DetectorTraining, new_detector
+from stages.engine.detectors import DetectorTraining, new_detector, view_batches
 from stages.engine.errors import InputError
 from stages.engine.files import write_json
 from stages.engine.progress import counted
 from stages.engine.training import (
     Checkpoint,
+    Curve,
     TrainingImages,
     set_training_threads,
     train,
     write_curve,
 )
-from stages.io.data_set import Dataset, ImageFile, read_class_names
+from stages.io.data_set import Dataset, ImageFile, images_of_split, read_class_names
 from stages.io.networks import read_spec, save_network
 from stages.io.objects import Row, objects_by_image, read_targets
 
@@ -49,6 +53,7 @@ class Params(DetectorTraining, Ranking):
 
     size: tuple[Side, Side]
     person: tuple[str, ...]
+    first_epochs: Annotated[int, Field(ge=0)]
 
     @property
     def ranking(self) -> Ranking:
@@ -58,9 +63,16 @@ class Params(DetectorTraining, Ranking):
 
 
 def ranker_train(
-    params: Params, data: Dataset, instances: Path, categories: Path, classifier: Path, out: Path
+    params: Params,
+    data: Dataset,
+    instances: Path,
+    first_images: Path,
+    first_instances: Path,
+    categories: Path,
+    classifier: Path,
+    out: Path,
 ) -> None:
-    """Train on the training images that have ranked instances.
+    """Train on the training images that have objects, then on those with ranked instances.
 
     Writes weights.pt, weights.json, curve.csv and metrics.json below `out`.
 
@@ -69,6 +81,8 @@ def ranker_train(
         data: the ranked images; of its tables only that of the images is read.
         instances: their instances, every one with a rank, 1 = most salient; equal ranks teach
             nothing of each other's order. One without a mask fills its box.
+        first_images: table of the images that it learns on first, their files below `data.root`.
+        first_instances: the objects of these, ranked or not.
         categories: their names, for `params.person`.
         classifier: weights.pt of classifier_train, of which the backbone is taken.
         out: folder.
@@ -85,12 +99,70 @@ def ranker_train(
     images = [image for image in every if image.image_id in objects]
     if not images:
         raise InputError(f"{instances}: no ranked instance of a training image; expected some")
-    pictures = TrainingImages(images)
-    for image in counted(images, "ranker_train", "masks read"):  # a bad one stops the run now
-        read_targets(objects[image.image_id], image, any_class=True, where=instances)
+    _read_all(images, objects, instances)
+    first = objects_by_image(first_instances) if params.first_epochs else {}
+    others = images_of_split(first_images, data.root, "train") if first else []
+    others = [image for image in others if image.image_id in first]
+    _read_all(others, first, first_instances)
     trained = read_spec(classifier, ClassifierSpec)
     spec = RankingSpec(trained.backbone, trained.width, params.size, params.sizes, params.ranking)
     network = new_detector(params, spec, classifier, trained)
+    known = [Ranked(objects[image.image_id], persons, instances) for image in images]
+    lessons: list[tuple[int, int, Callable[[torch.Generator], Iterable[RankedBatch]]]] = []
+    if others:
+        pictures = TrainingImages(others)
+        crops = partial(unranked_batches, params, pictures, first, first_instances)
+        lessons.append((params.first_epochs, len(others), crops))
+    wholes = partial(ranked_batches, params, TrainingImages(images), known)
+    lessons.append((params.passes(len(images)), len(images), wholes))
+    inputs = (
+        data.table("images"),
+        instances,
+        categories,
+        classifier,
+        first_images,
+        first_instances,
+    )
+    curve: Curve = []
+    with ExitStack() as checkpoints:
+        for turn, (epochs, count, batches) in enumerate(lessons):
+            checkpoint = Checkpoint("ranker_train", (params, turn), inputs)
+            rows = train(
+                network,
+                new_optimizer(params, network),
+                batches,
+                loss,
+                epochs=epochs,
+                steps=steps_per_epoch(count, params.batch),
+                seed=params.seed + turn,
+                precision=params.precision,
+                checkpoint=checkpoints.enter_context(checkpoint),
+                is_last=turn == len(lessons) - 1,
+            )
+            start = len(curve)
+            curve += [row | {"epoch": start + row["epoch"]} for row in rows]
+        write_curve(out / "curve.csv", curve)
+        counts = {
+            "images": len(images),
+            "images_without_instances": len(every) - len(images),
+            "first_images": len(others),
+            "instances": sum(len(each.rows) for each in known),
+            "persons": sum(int((each.is_person() == 1).sum()) for each in known),
+        }
+        write_json(out / "metrics.json", counts | {"loss": round(curve[-1]["loss"], 4)})
+        save_network(out / "weights.pt", network, spec)
+
+
+def _read_all(
+    images: Sequence[ImageFile], objects: Mapping[str, Sequence[Row]], where: Path
+) -> None:
+    """Read every mask once: a bad one stops the run now."""
+    for image in counted(images, "ranker_train", "masks read"):
+        read_targets(objects[image.image_id], image, any_class=True, where=where)
+
+
+def new_optimizer(params: Params, network: RankingNetwork) -> torch.optim.Optimizer:
+    """Over all its weights."""
     groups = parameter_groups(
         network.levels.pyramid.backbone,
         [network],
@@ -98,30 +170,7 @@ def ranker_train(
         weight_decay=params.weight_decay,
         head_factor=params.head_factor,
     )
-    optimizer = build_optimizer(params.optimizer, groups, momentum=params.momentum)
-    known = [Ranked(objects[image.image_id], persons, instances) for image in images]
-    inputs = (data.table("images"), instances, categories, classifier)
-    with Checkpoint("ranker_train", params, inputs) as checkpoint:
-        curve = train(
-            network,
-            optimizer,
-            partial(batches, params, pictures, known),
-            loss,
-            epochs=params.passes(len(images)),
-            steps=steps_per_epoch(len(images), params.batch),
-            seed=params.seed,
-            precision=params.precision,
-            checkpoint=checkpoint,
-        )
-        write_curve(out / "curve.csv", curve)
-        counts = {
-            "images": len(images),
-            "images_without_instances": len(every) - len(images),
-            "instances": sum(len(each.rows) for each in known),
-            "persons": sum(int((each.is_person() == 1).sum()) for each in known),
-        }
-        write_json(out / "metrics.json", counts | {"loss": round(curve[-1]["loss"], 4)})
-        save_network(out / "weights.pt", network, spec)
+    return build_optimizer(params.optimizer, groups, momentum=params.momentum)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +236,20 @@ def ranked_objects(instances: Path) -> dict[str, list[Row]]:
     return objects
 
 
-def batches(
+def unranked_batches(
+    params: Params,
+    pictures: TrainingImages,
+    objects: Mapping[str, Sequence[Row]],
+    where: Path,
+    generator: torch.Generator,
+) -> Iterator[RankedBatch]:
+    """One epoch of random crops with objects of which neither order nor kind is known."""
+    for batch in view_batches(params, pictures, objects, where, generator, any_class=True):
+        equal = torch.ones_like(batch.labels)
+        yield RankedBatch(batch, equal, torch.full_like(equal, UNKNOWN_PERSON))
+
+
+def ranked_batches(
     params: Params, pictures: TrainingImages, known: Sequence[Ranked], generator: torch.Generator
 ) -> Iterator[RankedBatch]:
     """One epoch of random views of the images with their ranked instances."""

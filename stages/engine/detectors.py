@@ -41,6 +41,8 @@ class DetectorSpec(Protocol[DetectorT_co]):
 class DetectorTraining(Schedule, DetectorSizes):
     """Numbers that such a stage inherits; params.yaml says what each is."""
 
+    crop: Annotated[int, Field(ge=32)]
+    scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     jitter: Jitter
     optimizer: Literal["sgd", "adamw"]
     freeze_batch_norm: bool
@@ -53,14 +55,6 @@ class DetectorTraining(Schedule, DetectorSizes):
             self.pyramid, self.hidden, self.anchor, self.proposals, self.sampled,
             self.detections, self.overlap,
         )  # fmt: skip
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class CroppedTraining(DetectorTraining):
-    """Numbers of a stage that learns from random crops."""
-
-    crop: Annotated[int, Field(ge=32)]
-    scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
 def new_detector(
@@ -88,7 +82,7 @@ def new_detector(
 
 
 def view_batches(
-    params: CroppedTraining,
+    params: DetectorTraining,
     pictures: TrainingImages,
     objects: Mapping[str, Sequence[Row]],
     where: Path,

@@ -22,7 +22,8 @@ SECTION: dict[str, Any] = {
     "cues": ["relation", "local", "global", "person"], "subgraphs": 2, "global_nodes": 2,
     "position": False, "loss": "pairs", "gamma": 1.0, "ranks": 8, "person": ["cat"],
     "size": [32, 64], "pyramid": 16, "hidden": 8, "anchor": 16, "proposals": 20, "sampled": 8,
-    "detections": 5, "overlap": 0.5, "epochs": 2, "min_steps": 0, "batch": 2,
+    "detections": 5, "overlap": 0.5, "first_epochs": 1, "epochs": 1, "min_steps": 0, "batch": 3,
+    "crop": 48, "scales": [0.8, 1.2],
     "jitter": [0.1, 0.1, 0.1, 0.0], "optimizer": "adamw", "learning_rate": 1e-3,
     "head_factor": 3.0, "momentum": 0.9, "weight_decay": 1e-4, "freeze_batch_norm": False,
     "precision": "32-true",
@@ -49,6 +50,8 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {
         "data": data,
         "instances": tmp_path / "ranked.parquet",
+        "first_images": data.table("images"),
+        "first_instances": tmp_path / "objects.parquet",
         "categories": data.table("categories"),
         "classifier": tmp_path / "weights.pt",
         "out": tmp_path / "out",
@@ -68,11 +71,14 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
     metrics = trained(paths)
     assert metrics.pop("loss") > 0
     assert metrics == {
-        "images": 3, "images_without_instances": 1, "instances": 4, "persons": 2
+        "images": 3, "images_without_instances": 1, "first_images": 3, "instances": 4,
+        "persons": 2
     }  # fmt: skip
     assert {path.name for path in paths["out"].iterdir()} == FILES
-    terms = pd.read_csv(paths["out"] / "curve.csv").columns
-    assert {"ranking", "persons", "masks"} < {*terms}
+    curve = pd.read_csv(paths["out"] / "curve.csv")
+    assert curve["epoch"].tolist() == [1, 2]
+    assert curve["ranking"][0] == 0 < curve["ranking"][1], "objects of all images have no order"
+    assert (curve[["masks", "persons"]] > 0).all(axis=None)
     again = paths["out"].with_name("again")
 
     def killed(*_: object) -> None:
@@ -83,7 +89,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             trained(paths | {"out": again})
     assert not again.exists()
-    assert len(list(again.with_name("checkpoints").rglob("*.pt"))) == 1
+    assert len(list(again.with_name("checkpoints").rglob("*.pt"))) == 2
     trained(paths | {"out": again})
     assert not list(again.with_name("checkpoints").rglob("*.pt"))
     for name in FILES:
@@ -91,7 +97,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(
 
 
 def test_its_weights_say_what_network_they_are_of(paths: dict[str, Any]) -> None:
-    trained(paths, variant="released", cues=["relation"], loss="classes", epochs=1)
+    trained(paths, variant="released", cues=["relation"], loss="classes", first_epochs=0)
     spec = read_spec(paths["out"] / "weights.pt", RankingSpec)
     assert spec.size == (32, 64)
     assert (spec.ranking.variant, spec.ranking.cues) == ("released", ("relation",))
@@ -143,7 +149,7 @@ def test_no_ranked_instance_is_an_error(paths: dict[str, Any]) -> None:
         ({"cues": ["size"]}, r"ranker_train\.cues\.0: .*'relation', 'local', 'global'"),
         ({"gamma": -1.0}, r"ranker_train\.gamma: .* greater than or equal to 0"),
         ({"size": [16, 64]}, r"ranker_train\.size\.0: .* greater than or equal to 32"),
-        ({"crop": 64}, r"ranker_train\.crop: unknown key"),
+        ({"first_epochs": -1}, r"ranker_train\.first_epochs: .* greater than or equal to 0"),
     ],
 )
 def test_bad_params_are_named(
