@@ -31,7 +31,7 @@ def measure(clone: Path, row: Row) -> Found:
             ranked / f"{name}.parquet", out, name,
         )  # fmt: skip
         measured[name] = json.loads((out / f"{name}.json").read_text())
-    numbers = measured["given"]["pair_accuracy"], 100 * measured["instances"]["sa_sor_paper"]
+    numbers = measured["given"]["pair_accuracy"], measured["instances"]["sa_sor_paper"]
     return dict(zip(COLUMNS, numbers, strict=True))
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pycocotools import mask as coco_mask
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -20,14 +21,15 @@ from models.instance_scores import Objects, overlaps
 from models.irsr.ranking_scores import (
     VERSIONS,
     agreeing_pairs,
-    mae,
+    ascending_ranks,
+    grey_level,
+    mae_of_ranks,
     match_confident,
     mean_used,
     rank_errors,
-    rank_levels,
     sa_sor,
     sor,
-    ssor,
+    ssor_of_levels,
 )
 from stages.engine.command import run
 from stages.engine.files import write_json
@@ -39,6 +41,8 @@ from stages.io.objects import Row, objects_by_image
 from stages.io.tables import write_table
 from stages.sources.ranked_predictions import Ranked, read_ranked
 
+#: Where a mask lies, and it.
+Cut = tuple[tuple[slice, slice], npt.NDArray[np.bool_]]
 MEANS = (*(f"sa_sor_{version}" for version in VERSIONS), "sor", "ssor", "mae")
 
 
@@ -85,7 +89,7 @@ def ranking_eval(
     found = read_ranked(ranked, [images[image_id] for image_id in sorted(truth)])
     scores, errors = [], defaultdict(list)
     for image_id in counted(sorted(truth), "ranking_eval", "images"):
-        row, by_rank = _one_image(images[image_id], truth[image_id], found.get(image_id, []))
+        row, by_rank = image_scores(images[image_id], truth[image_id], found.get(image_id, []))
         scores.append(row)
         for rank, error in by_rank:
             errors[rank].append(error)
@@ -110,7 +114,7 @@ def ranking_eval(
     write_json(out / f"{name}.json", metrics)
 
 
-def _one_image(
+def image_scores(
     image: ImageFile, truth: Sequence[Row], found: Sequence[Ranked]
 ) -> tuple[dict[str, Any], list[tuple[int, float]]]:
     """Its row, and (true rank, error or NaN) of each true instance."""
@@ -122,31 +126,44 @@ def _one_image(
     true = [-float(row["rank"]) for row in truth]
     matched = match_confident(iou, sure)
     right, pairs = agreeing_pairs(matched, salient, true)
-    masks = [decode_rle(row["mask"], *image.size) for row in truth]
+    masks = [_cut(row["mask"], image) for row in truth]
+    # the surest is painted first, as in the public code; of the true ones the least salient
     order = np.argsort([-one for one in sure], kind="stable")
-    painted = rank_levels(
-        [decode_rle(found[index].mask, *image.size) for index in order],
-        [salient[index] for index in order],
-        image.size,
-    )
-    # what is brighter is more salient, in truth too; the salient ones are painted last
+    cuts = [_cut(found[index].mask, image) for index in order]
+    painted = _painted(cuts, ascending_ranks(salient)[order], image)
     up = np.argsort(true, kind="stable")
-    level = rank_levels([masks[index] for index in up], [true[index] for index in up], image.size)
-    grey = np.rint(255 * painted).astype(np.uint8)
-    positive = [value - min(true) + 1 for value in true]
+    level = _painted([masks[index] for index in up], ascending_ranks(true)[up], image)
+    inside = [painted[window][mask] for window, mask in masks]
     row = {
         "image_id": image.image_id,
         "instances": len(truth),
         "found": len(found),
         **{f"sa_sor_{v}": sa_sor(iou, salient, sure, true, v) for v in VERSIONS},
-        "sor": sor([float(painted[mask].mean()) for mask in masks], true),
-        "ssor": ssor(grey, masks, positive),
-        "mae": mae(painted, level),
+        "sor": sor([float(own.mean()) for own in inside], true),
+        "ssor": ssor_of_levels([grey_level(own) for own in inside], ascending_ranks(true)),
+        "mae": mae_of_ranks(painted, level),
         "pairs_right": right,
         "pairs": pairs,
     }
     errors = rank_errors(matched, salient, true).tolist()
     return row, [(int(entry["rank"]), error) for entry, error in zip(truth, errors, strict=True)]
+
+
+def _cut(runs: str, image: ImageFile) -> Cut:
+    """A mask, cut to the box that holds it: far less to look at than its image."""
+    x, y, width, height = coco_mask.toBbox({"size": list(image.size), "counts": runs.encode()})
+    window = slice(int(y), int(y + height)), slice(int(x), int(x + width))
+    return window, decode_rle(runs, *image.size)[window]
+
+
+def _painted(
+    cuts: Sequence[Cut], ranks: Sequence[int] | npt.NDArray[np.int64], image: ImageFile
+) -> npt.NDArray[np.uint8]:
+    """Ranks painted one over the other: uint8 [H, W], ground 0."""
+    levels = np.zeros(image.size, dtype=np.uint8)
+    for (window, mask), rank in zip(cuts, ranks, strict=True):
+        levels[window][mask] = min(int(rank), 255)
+    return levels
 
 
 def _objects(masks: Sequence[str], image: ImageFile) -> Objects:

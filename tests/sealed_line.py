@@ -114,15 +114,16 @@ def _is_in(path: Path, places: list[Path] | tuple[Path, ...]) -> bool:
 
 
 def _image_files(node: Node, world: Path) -> list[Path]:
-    """The images under dataset.root that images.parquet declares by their hash."""
-    table = Path("data/dataset/images.parquet")
+    """The images under dataset.root that a table images.parquet declares by their hash."""
     is_reader = {"dataset", "dataset.root"} & set(node.params) and node.stage != "dataset"
-    if not is_reader or table not in node.deps:
+    tables = [path for path in node.deps if path.name == "images.parquet"] if is_reader else []
+    if not tables:
         return []
     from stages.io.tables import IMAGES, read_rows
 
     root = Path(look_up("dataset.root", read_params_file(world / "params.yaml")))
-    return [root / row["file"] for row in read_rows(world / table, IMAGES)]
+    rows = [row for table in tables for row in read_rows(world / table, IMAGES)]
+    return list(dict.fromkeys(root / row["file"] for row in rows))
 
 
 def _write_params(node: Node, world: Path, path: Path) -> None:

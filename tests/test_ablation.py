@@ -24,11 +24,6 @@ STUDIES: dict[str, Study] = {
 }
 ROWS = [row for study in STUDIES.values() for row in study.rows]
 
-STUDIES: dict[str, Study] = {
-    name: importlib.import_module(STUDY.format(name)).STUDY for name in studies()
-}
-ROWS = [row for study in STUDIES.values() for row in study.rows]
-
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
 def test_every_row_is_of_numbers_that_the_stages_take_and_of_a_source_that_is_made(

@@ -181,22 +181,29 @@ def ssor(
         NaN where no instance is left, or where those that are left are all equally salient.
     """
     values = np.asarray(grey)
-    levels = np.array([_level(values[np.asarray(mask, dtype=bool)], rule) for mask in masks])
-    true = np.asarray(truth, dtype=np.float64)
+    levels = [grey_level(values[np.asarray(mask, dtype=bool)], rule) for mask in masks]
+    return ssor_of_levels(levels, truth, rule)
+
+
+def ssor_of_levels(
+    levels: npt.ArrayLike, truth: npt.ArrayLike, rule: Literal["mode", "mean"] = "mode"
+) -> float:
+    """`ssor` of what `grey_level` says of each true instance."""
+    levels, true = np.asarray(levels, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     kept = (levels > 0) & (true > 0)
     if kept.sum() == 1:
         return 1.0 if rule == "mode" else float("nan")
     return sor(levels[kept], true[kept])
 
 
-def _level(inside: npt.NDArray[np.uint8], rule: str) -> float:
+def grey_level(inside: npt.NDArray[np.uint8], rule: Literal["mode", "mean"] = "mode") -> float:
+    """The level that `ssor` gives an instance whose pixels a map paints so: [N]; 0: none."""
     painted = inside[inside > 0]
     if rule == "mean":
         return float(inside.mean()) if inside.size else 0.0
     if len(painted) <= int(inside.size * 0.5):
         return 0.0
-    values, counts = np.unique(painted, return_counts=True)
-    return float(values[counts.argmax()])
+    return float(np.bincount(painted).argmax())
 
 
 def rank_levels(
@@ -211,6 +218,14 @@ def rank_levels(
     for mask, rank in zip(masks, ranks, strict=True):
         levels[np.asarray(mask, dtype=bool)] = rank / len(masks)
     return levels
+
+
+def mae_of_ranks(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """`mae` of two maps of ascending ranks, each divided by its largest: uint8 [H, W], 0 ground."""
+    first, second = (np.asarray(each, dtype=np.uint8).ravel() for each in (predicted, truth))
+    painted = np.flatnonzero(first | second)  # elsewhere both are 0
+    one, other = (each[painted] / max(float(each.max()), 1.0) for each in (first, second))
+    return float(np.abs(one - other).sum() / first.size)
 
 
 def mae(predicted: npt.ArrayLike, truth: npt.ArrayLike) -> float:

@@ -136,6 +136,10 @@ def test_levels_divide_the_range_and_the_mean_difference_is_over_all_pixels() ->
     np.testing.assert_array_equal(levels, [[0.5, 1, 1, 1], [0.5, 0, 0, 0]])
     assert ours.mae(levels, np.zeros((2, 4))) == pytest.approx(4 / 8)
     assert not ours.rank_levels([], [], (2, 4)).any()
+    ranks = np.random.default_rng(0).integers(0, 4, (2, 5, 6)).astype(np.uint8)
+    expected = ours.mae(ranks[0] / ranks[0].max(), ranks[1] / ranks[1].max())
+    assert ours.mae_of_ranks(*ranks) == pytest.approx(expected)
+    assert ours.mae_of_ranks(ranks[0] * 0, ranks[1]) == pytest.approx((ranks[1] / 3).mean())
 
 
 def test_sor_and_its_mean_say_which_images_are_used() -> None:
