@@ -11,7 +11,7 @@ ranks.csv are the statistics of table 1 and figure 4 of the paper.
 
 The masks are what the user brought (data/dataset/outlines.parquet): this line begins with them.
 
-IRSR: https://arxiv.org/abs/2203.09416.
+IRSR: https://arxiv.org/abs/2107.03824.
 """
 
 import csv
