@@ -162,9 +162,12 @@ def wsid_train(params: Params, data: Dataset, cams: Path, classifier: Path, out:
     """
     set_training_threads()
     tags, counts = data.tags(), data.counts()
-    images = [one for one in data.images("train") if {one.image_id} & (tags.keys() | counts.keys())]
+    known = tags.keys() | counts.keys()
+    images = [image for image in data.images("train") if image.image_id in known]
     names = [image.image_id for image in images]
-    tagged = [index for index, name in enumerate(names) if name in tags or counts.get(name) == 0]
+    every = range(len(images))
+    tagged = [index for index in every if names[index] in tags or counts.get(names[index]) == 0]
+    others = sorted({*every} - {*tagged})
     if not any(name in tags for name in names):
         raise InputError(f"{data.table('tags')}: no training image has a tag; expected one")
     if params.subitizing and not any(name in counts for name in names):
@@ -181,8 +184,6 @@ def wsid_train(params: Params, data: Dataset, cams: Path, classifier: Path, out:
     )
     network = new_network(params, spec, classifier, trained)
     _first_labels(params, [images[index] for index in tagged], cams, out)
-    every = range(len(images))
-    others = [index for index in every if index not in set(tagged)]
     first = Lessons(TrainingImages(images), out / "rounds/0/labels", tagged, others, counts)
     inputs = (data.table("images"), data.table("tags"), data.table("counts"), cams, classifier)
     rounds: Curve = []

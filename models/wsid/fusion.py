@@ -24,7 +24,7 @@ from models.instance_views import mask_boxes
 from models.ops.cells import cells_to_pixels
 from models.ops.random_walk import affinity_matrix, walk
 from models.wsid.centroids import cluster_centroids, find_centroids
-from models.wsid.paths import Path, path_affinities, search_paths
+from models.wsid.paths import CellPath, path_affinities, search_paths
 from models.wsid.subitizing import Counting, counted_clusters
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -112,7 +112,7 @@ def as_detection(found: Sequence[Instance], size: tuple[int, int]) -> Detection:
 
 
 @cache
-def _paths(radius: int) -> tuple[Path, ...]:
+def _paths(radius: int) -> tuple[CellPath, ...]:
     return tuple(search_paths(radius))
 
 

@@ -14,7 +14,7 @@ from models.ops.labels import UNKNOWN
 from models.wsid.fusion import SALIENT
 from models.wsid.network import Maps
 from models.wsid.pair_losses import boundary_loss, centroid_loss, label_pairs
-from models.wsid.paths import Path, path_affinities, search_paths
+from models.wsid.paths import CellPath, path_affinities, search_paths
 from models.wsid.subitizing import Counting, subitizing_loss
 
 
@@ -77,7 +77,7 @@ def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 @cache
-def _paths(radius: int) -> tuple[Path, ...]:
+def _paths(radius: int) -> tuple[CellPath, ...]:
     return tuple(search_paths(radius))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.ops.labels import UNKNOWN
-from models.wsid.paths import Path, sources
+from models.wsid.paths import CellPath, sources
 
 #: The public code's: bounds the logarithms and the means over no pair.
 EPSILON = 1e-5
@@ -29,7 +29,7 @@ class Pairs(NamedTuple):
     different: Tensor
 
 
-def label_pairs(labels: Tensor, paths: Sequence[Path], starts: Tensor | None = None) -> Pairs:
+def label_pairs(labels: Tensor, paths: Sequence[CellPath], starts: Tensor | None = None) -> Pairs:
     """The kinds of pairs by the labels of their ends.
 
     Args:
@@ -66,7 +66,7 @@ def boundary_loss(affinities: Tensor, pairs: Pairs) -> Tensor:
     return (same + _mean(apart, pairs.different)) / 2
 
 
-def centroid_loss(offsets: Tensor, pairs: Pairs, paths: Sequence[Path]) -> Tensor:
+def centroid_loss(offsets: Tensor, pairs: Pairs, paths: Sequence[CellPath]) -> Tensor:
     """How far two cells of one class are from one centroid, and background cells from each other.
 
     Args:

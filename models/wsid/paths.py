@@ -19,7 +19,7 @@ Cell = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Path:
+class CellPath:
     """The way from (0, 0) to `offset`.
 
     Attributes:
@@ -31,7 +31,7 @@ class Path:
     cells: tuple[Cell, ...]
 
 
-def search_paths(radius: int) -> list[Path]:
+def search_paths(radius: int) -> list[CellPath]:
     """The paths to every cell nearer than `radius`, one of each unordered pair.
 
     Args:
@@ -44,7 +44,7 @@ def search_paths(radius: int) -> list[Path]:
         for dx in reach
         if (dy, dx) > (0, 0) and dy * dy + dx * dx < radius * radius
     ]
-    return [Path((dy, dx), _between(dy, dx)) for dy, dx in offsets]
+    return [CellPath((dy, dx), _between(dy, dx)) for dy, dx in offsets]
 
 
 def _between(dy: int, dx: int) -> tuple[Cell, ...]:
@@ -87,7 +87,7 @@ class _PathMaxima(torch.autograd.Function):
     """Keeps which cell was the strongest, where autograd would keep every cell of every path."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, edges: Tensor, paths: tuple[Path, ...]) -> Tensor:
+    def forward(ctx: FunctionCtx, edges: Tensor, paths: tuple[CellPath, ...]) -> Tensor:
         batch, height, width = edges.shape
         size = (height, width)
         maxima = edges.new_zeros(batch, len(paths), height, width)
@@ -124,7 +124,7 @@ class _PathMaxima(torch.autograd.Function):
         return grad, None
 
 
-def path_maxima(edges: Tensor, paths: Sequence[Path]) -> Tensor:
+def path_maxima(edges: Tensor, paths: Sequence[CellPath]) -> Tensor:
     """The strongest boundary on each path; of equals, the first has the gradient.
 
     Args:
@@ -138,7 +138,7 @@ def path_maxima(edges: Tensor, paths: Sequence[Path]) -> Tensor:
     return maxima
 
 
-def path_affinities(edges: Tensor, paths: Sequence[Path]) -> Tensor:
+def path_affinities(edges: Tensor, paths: Sequence[CellPath]) -> Tensor:
     """1 - the strongest boundary on each path.
 
     Args:
