@@ -21,8 +21,8 @@ from stages.engine.command import run
 from stages.engine.errors import InputError, shown
 from stages.engine.files import write_json
 from stages.engine.progress import counted
+from stages.io.box_masks import mask_columns
 from stages.io.data_set import Dataset, ImageFile
-from stages.io.label_maps import encode_rle
 from stages.io.objects import write_detections
 from stages.io.tables import INSTANCES, read_rows
 from stages.sources.coco import decode_segmentation, read_json
@@ -117,10 +117,8 @@ def _rows(
                 "image_id": image.image_id,
                 "category": 0,
                 **dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True)),
-                "area": float(mask.sum()),
                 "is_crowd": False,
-                "mask": encode_rle(mask),
-                "score": score,
+                **mask_columns(mask, score),
             }
         )
     return rows
