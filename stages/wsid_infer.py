@@ -2,7 +2,7 @@
 
 Tags and counts of these images are never looked at.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4.
+WSID-Net: https://arxiv.org/abs/2111.10137.
 """
 
 import dataclasses

@@ -13,7 +13,7 @@ first.parquet and labels.parquet the instances that the network finds in the tra
 the rounds and after the last. A run that is killed goes on after its last epoch, or with the images
 whose labels it had not made yet.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4.
+WSID-Net: https://arxiv.org/abs/2111.10137.
 """
 
 import dataclasses

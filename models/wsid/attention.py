@@ -3,7 +3,7 @@
 Mixing (CFM) lets every level see every other; its weights are shared by the boundary and the
 centroid branch. Attention (MA), a unit per level and branch, weighs channels and places.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4. The conventions that eq. 5 and 6 leave open
+WSID-Net: https://arxiv.org/abs/2111.10137. The conventions that eq. 5 and 6 leave open
 are CBAM's (https://arxiv.org/abs/1807.06521).
 """
 

@@ -6,7 +6,7 @@ where offsets are short; cells that end in one piece of short offsets are one cl
 
 # differs from the paper: eq. 1 looks up whole cells; IRN, which it follows, between them.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4. IRN: https://arxiv.org/abs/1904.05044.
+WSID-Net: https://arxiv.org/abs/2111.10137. IRN: https://arxiv.org/abs/1904.05044.
 """
 
 import numpy as np

@@ -3,7 +3,7 @@
 A row and a column filter of the image, three residual blocks each; beside both the edges of Canny's
 operator, with thresholds from the median of the grey image.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4.
+WSID-Net: https://arxiv.org/abs/2111.10137.
 """
 
 from typing import Annotated, Literal

@@ -4,7 +4,7 @@ Cells whose offsets lead to one centroid are an instance; its saliency walks at 
 boundary holds it, every pixel goes to the instance that most of the walk brings there, and what is
 not salient enough is left out. The walk is IRN's, without its dense N x N matrix.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4. IRN: https://arxiv.org/abs/1904.05044.
+WSID-Net: https://arxiv.org/abs/2111.10137. IRN: https://arxiv.org/abs/1904.05044.
 """
 
 from collections.abc import Sequence

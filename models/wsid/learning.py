@@ -1,6 +1,6 @@
 """What WSID-Net's branches learn from a batch, and how rounds of it are averaged (section 3.4).
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4.
+WSID-Net: https://arxiv.org/abs/2111.10137.
 """
 
 from collections.abc import Mapping

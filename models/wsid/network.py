@@ -11,7 +11,7 @@ The paper is silent on the kernels of the centroid branch. Here they are 3x3 and
 object, 2 + 4 cells: from the features of one place, which IRN takes from ImageNet's backbone, a
 backbone of 100 drawn images cannot tell where a centroid lies.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4. IRN: https://arxiv.org/abs/1904.05044.
+WSID-Net: https://arxiv.org/abs/2111.10137. IRN: https://arxiv.org/abs/1904.05044.
 """
 
 from collections.abc import Sequence

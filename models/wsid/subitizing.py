@@ -11,7 +11,7 @@ offsets, without saying what dT* / dV* is.
 # are drawn to their joint centre; with too few, the largest is cut in two across its long side, and
 # each half drawn to its own centre. Cells that are not salient have no gradient.
 
-WSID-Net: https://doi.org/10.1007/s11263-021-01526-4.
+WSID-Net: https://arxiv.org/abs/2111.10137.
 """
 
 from collections.abc import Mapping
