@@ -5,6 +5,7 @@ best there, and precision is read at 101 recalls; here it is a false positive, a
 exact. What salient instances were measured with (S4Net, CGCNet) looks at each image alone.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -150,8 +151,10 @@ def mask_overlaps(
     first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """IoU of every mask of [A, H, W] with every one of [B, H, W]: [A, B]; 0 for two empty ones."""
-    one = first.reshape(len(first), -1).astype(np.float64)
-    other = second.reshape(len(second), -1).astype(np.float64)
+    one, other = (
+        masks.reshape(len(masks), math.prod(masks.shape[1:])).astype(np.float64)
+        for masks in (first, second)
+    )
     both = one @ other.T
     union = one.sum(axis=1)[:, None] + other.sum(axis=1) - both
     shares: npt.NDArray[np.float64] = np.zeros_like(both)

@@ -87,6 +87,7 @@ def test_masks_overlap_as_counted_pixel_by_pixel(seed):
     second[0] = first[1] = False
     expected = [[reference.mask_overlap(a.tolist(), b.tolist()) for b in second] for a in first]
     assert mask_overlaps(first, second) == pytest.approx(np.array(expected))
+    assert mask_overlaps(first[:0], second).shape == (0, len(second))
 
 
 def test_a_set_of_images_scores_as_its_hits_together():
