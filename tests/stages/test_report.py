@@ -219,6 +219,17 @@ def test_the_ladder_and_the_gallery_are_what_is_declared(tmp_path: Path) -> None
     assert ladder == ["source,miou", "start,50.0", "seeds,51.0", "seeds_crf,52.0", "final,53.0"]
 
 
+def test_a_ladder_without_a_crf_has_no_column_for_it(tmp_path: Path) -> None:
+    paths = write_run(tmp_path)
+    assert "after the CRF</text>" in written(paths)
+    graph = paths["graph"].read_text()
+    paths["graph"].write_text(graph.replace("row: Sure seeds, column: crf,", "row: Surer seeds,"))
+    page = written(paths)
+    assert "after the CRF</text>" not in page
+    assert "<th>gain</th>" not in page
+    assert "Surer seeds" in page
+
+
 def test_an_own_row_is_one_line_of_dvc_yaml(tmp_path: Path) -> None:
     paths = write_run(tmp_path)
     rows = {"mine": ("My masks", "note: drawn by me")} | ROWS
