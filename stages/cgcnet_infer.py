@@ -5,23 +5,19 @@ Boxes, regions and masks of these images are never looked at, and no label is up
 CGCNet: https://arxiv.org/abs/2008.09246.
 """
 
-import dataclasses
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from models.cgcnet.network import CGCNet, CGCNetSpec
 from stages.engine.command import run
-from stages.engine.files import write_json
+from stages.engine.detections import Item, detect_images
 from stages.engine.memo import Outcome
-from stages.engine.parallel import map_images
-from stages.io.data_set import Dataset, ImageFile, Split
+from stages.io.data_set import Dataset, Split
 from stages.io.networks import read_network, read_spec
-from stages.io.objects import detection_rows, write_detections
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -29,16 +25,6 @@ class Params:
     """Numbers of this stage; params.yaml says what each is."""
 
     least_score: Annotated[float, Field(ge=0, le=1)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """One image and the network; `beside` is the network's weights.json."""
-
-    image: ImageFile
-    weights: Path
-    beside: Path
-    least_score: float
 
 
 def cgcnet_infer(params: Params, data: Dataset, split: Split, weights: Path, out: Path) -> None:
@@ -55,20 +41,12 @@ def cgcnet_infer(params: Params, data: Dataset, split: Split, weights: Path, out
         InputError: an unreadable table, or weights of another network.
     """
     images = data.images(split)
-    beside = weights.with_suffix(".json")
-    items = {image.image_id: Item(image, weights, beside, params.least_score) for image in images}
-    stats = map_images(_one_image, items, out, stage="cgcnet_infer")
-    rows = [row for of_image in stats for row in of_image["rows"]]
-    write_detections(out / "instances.parquet", rows)
-    write_json(out / "metrics.json", {"images": len(images), "instances": len(rows)})
+    detect_images(_one_image, images, weights, params.least_score, out, stage="cgcnet_infer")
 
 
 def _one_image(item: Item) -> Outcome:
-    torch.set_num_threads(1)  # the images run side by side
     network = _network(item.weights, item.beside)
-    found = network.detect(torch.from_numpy(item.image.read()).permute(2, 0, 1).float() / 255)
-    rows = detection_rows(item.image.image_id, found, any_class=True)
-    return Outcome({}, {"rows": [row for row in rows if row["score"] >= item.least_score]})
+    return item.keep(network.detect(item.read()), any_class=True)
 
 
 @cache
